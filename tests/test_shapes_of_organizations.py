@@ -12,7 +12,7 @@ from connector.closing.close import fulfil
 from connector.closing.model import Intent, Outcome, Report, ReportStatus
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.policies import authorize
-from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
+from connector.dataverse.sign_in.auth import Registration, application_tokens
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.world.custom_logic import LogicContext
@@ -64,7 +64,7 @@ class Desk:
     def close(self, *, atomic: bool = True, close_action: str = "", outcome: Outcome = Outcome.WON) -> Report:
         handler = self.embedded.handler
         registration = Registration(self.embedded.client_id, lambda: self.embedded.authority, self.embedded.url)
-        tokens = application_tokens(registration, lambda: secret(self.embedded.client_secret), handler, self.clock)
+        tokens = application_tokens(registration, lambda: self.embedded.client_secret, handler, self.clock)
 
         def noted(request: Request) -> Response:
             self.sent.append(f"{request.method} {request.url}")

@@ -261,7 +261,7 @@ def _embedded(settings: Settings, path: Path, clock: Clock, opening: ExitStack) 
     transport = Transport(network_of(settings), {f"{emulator.url}/": adapter, f"{sign_in_origin}/": adapter})
     opening.callback(transport.close)
     registration = auth.Registration(emulator.client_id, lambda: emulator.authority, emulator.url)
-    tokens = auth.application_tokens(registration, lambda: auth.secret(emulator.client_secret), transport, clock)
+    tokens = auth.application_tokens(registration, lambda: emulator.client_secret, transport, clock)
     return Upstream(emulator.url, transport, ("emulator",), (tokens,))
 
 

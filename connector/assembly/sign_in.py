@@ -64,4 +64,4 @@ def _credential(identity: Identity) -> auth.Credential:
         return auth.certificate(identity.certificate, identity.certificate_password)
     if identity.federated_token_file is not None and identity.sign_in is SignInMethod.FEDERATED:
         return auth.federated(identity.federated_token_file)
-    return auth.secret(identity.secret)
+    return identity.secret

@@ -35,9 +35,9 @@ from connector.closing.intent import AnyIntent
 from connector.closing.model import Intent, OrganizationMetadata, Plan, Refusal, ReopenIntent, Report, ReportStatus
 from connector.closing.organization import LookupOrganization
 from connector.closing.record_keys import RecordKey
-from connector.closing.report import exit_code, preview_data, report_data
+from connector.closing.report import preview_data, report_data
 from connector.closing.verify import standing
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, InputError
 from connector.organization.kept_answers import basis_of, basis_text
 from connector.settings.settings import Settings
 
@@ -239,6 +239,17 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
     else:
         show_report(report, metadata, sys.stdout, around)
     return exit_code(report)
+
+
+def exit_code(report: Report) -> ExitCode:
+    """Return what the process ends with after a close or the way back."""
+    if report.status not in {ReportStatus.FAILED, ReportStatus.REFUSED}:
+        return ExitCode.DONE
+    if report.partial:
+        return ExitCode.PARTLY_DONE
+    if report.status is ReportStatus.REFUSED:
+        return ExitCode.REFUSED
+    return ExitCode.USAGE if isinstance(report.error, InputError) else ExitCode.FAILED
 
 
 def _refused(refusal: Refusal) -> Report:

@@ -1,4 +1,4 @@
-"""A report as plain data for programs, and as an exit code."""
+"""A report as plain data for programs."""
 
 from __future__ import annotations
 
@@ -32,9 +32,6 @@ _DIFFERING = re.compile(
     r"(?P<name>'[^']*'|\"[^\"]*\"|“[^”]*”|„[^“]*“)|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d[\d.,:/-]*\d|\d",
     re.IGNORECASE,
 )
-
-DONE, FAILED, USAGE, REFUSED, PARTLY = 0, 1, 2, 3, 4
-"""Exit codes: success, failed, malformed input, refused, ended after some of it took effect."""
 
 
 def report_data(report: Report) -> dict[str, object]:
@@ -236,17 +233,6 @@ def alike(detail: str) -> str:
     "Approval # of '…' is missing."
     """
     return " ".join(_DIFFERING.sub(lambda match: "'…'" if match["name"] else "#", detail).split())[:LONGEST_ALIKE]
-
-
-def exit_code(report: Report) -> int:
-    """Return 0 for success, 1 failed, 2 malformed input, 3 refused, 4 ended after some of it took effect."""
-    if report.status not in {ReportStatus.FAILED, ReportStatus.REFUSED}:
-        return DONE
-    if report.partial:
-        return PARTLY
-    if report.status is ReportStatus.REFUSED:
-        return REFUSED
-    return USAGE if isinstance(report.error, InputError) else FAILED
 
 
 def _service_error(error: ConnectorError) -> ServiceError | None:

@@ -30,7 +30,6 @@ from connector.dataverse.key_lookup import RecordLookup
 from connector.dataverse.metadata import Metadata
 from connector.dataverse.performance import Performance
 from connector.dataverse.reading import (
-    Row,
     WebApi,
     activity_of,
     opportunity_of,
@@ -39,7 +38,7 @@ from connector.dataverse.reading import (
     rows_of,
 )
 from connector.dataverse.search import Search
-from connector.dataverse.webapi import Endpoint, Operation, read_set
+from connector.dataverse.webapi import Endpoint, read_set
 from connector.errors import SettingsError
 from connector.handler import Handler
 
@@ -223,12 +222,8 @@ class Observation:
 
     def _closes(self, seen: Iterable[tuple[Opportunity, list[Quote]]]) -> dict[UUID, list[CloseActivity]]:
         seen = list(seen)
-        of_opportunities = self._activities(
-            [opportunity.id for opportunity, _ in seen], webapi.read_opportunity_closes, "_opportunityid_value"
-        )
-        of_quotes = self._activities(
-            [quote.id for _, quotes in seen for quote in quotes], webapi.read_quote_closes, "_quoteid_value"
-        )
+        of_opportunities = self._activities("opportunity", [opportunity.id for opportunity, _ in seen])
+        of_quotes = self._activities("quote", [quote.id for _, quotes in seen for quote in quotes])
         closes: dict[UUID, list[CloseActivity]] = {}
         for activity in (*of_opportunities, *of_quotes):
             closes.setdefault(activity.record_id, []).append(activity)
@@ -238,24 +233,19 @@ class Observation:
         """Return the sales orders by their quotes."""
         made: dict[UUID, list[QuoteOrder]] = {}
         for chunk in self._chunks([quote.id for _, quotes in seen for quote in quotes]):
-            rows = self._rows(webapi.read_orders(chunk), "Reading orders")
+            rows = self._api.read_rows(webapi.read_orders(chunk), "Reading orders")
             with decoding("Reading orders"):
                 for order in map(order_of, rows):
                     made.setdefault(order.quote_id, []).append(order)
         return made
 
-    def _activities(
-        self, ids: Sequence[UUID], read: Callable[[Iterable[UUID]], Operation], column: str
-    ) -> Iterator[CloseActivity]:
+    def _activities(self, table: str, ids: Sequence[UUID]) -> Iterator[CloseActivity]:
         subject = "Reading close activities"
         for chunk in self._chunks(ids):
-            rows = self._rows(read(chunk), subject)
+            rows = self._api.read_rows(webapi.read_closes(table, chunk), subject)
             with decoding(subject):
-                activities = [activity_of(row, column) for row in rows]
+                activities = [activity_of(row, f"_{table}id_value") for row in rows]
             yield from (activity for activity in activities if activity is not None)
-
-    def _rows(self, operation: Operation, subject: str) -> list[Row]:
-        return self._api.read_rows(operation, subject)
 
     def _chunks(self, ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
         for start in range(0, len(ids), self._ids_per_read):

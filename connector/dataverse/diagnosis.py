@@ -16,7 +16,7 @@ from connector.dataverse.answers import decoding, http_date, json_object
 from connector.dataverse.batch import read_batch, write_batch
 from connector.dataverse.metadata import named_messages, user_id_of, who_is
 from connector.dataverse.reading import WebApi, rows_of
-from connector.dataverse.webapi import Endpoint, Operation
+from connector.dataverse.webapi import Endpoint, Operation, read_set
 from connector.errors import NotFound
 from connector.handler import Handler, Response
 
@@ -121,10 +121,7 @@ class Diagnosis:
 
     def _names(self, ids: set[UUID], requested: frozenset[str], subject: str) -> Mapping[str, UUID]:
         """Return the ids by name of privileges that are among `ids`: older releases answer without the names."""
-        values = ",".join([f"'{name}'" for name in sorted(requested)])
-        condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{values}%5D)"
-        operation = Operation("GET", f"privileges?$select=privilegeid,name&$filter={condition}")
-        rows = self._api.read_rows(operation, subject)
+        rows = self._api.read_rows(read_set("privileges", "privilegeid,name", "name", sorted(requested)), subject)
         with decoding(subject):
             ids_by_name = {str(row["name"]): UUID(row["privilegeid"]) for row in rows}
         return {name: id_ for name, id_ in ids_by_name.items() if id_ in ids}

@@ -173,16 +173,9 @@ def read_quotes(opportunity_ids: Iterable[UUID], *, work_based: bool) -> Operati
     return read_set("quotes", QUOTE_COLUMNS + (_WORK_BASED if work_based else ""), "opportunityid", opportunity_ids)
 
 
-def read_opportunity_closes(opportunity_ids: Iterable[UUID]) -> Operation:
-    """Return the read of the close activities of many opportunities."""
-    return read_set(
-        "opportunitycloses", "activityid,statecode,createdon,_opportunityid_value", "opportunityid", opportunity_ids
-    )
-
-
-def read_quote_closes(quote_ids: Iterable[UUID]) -> Operation:
-    """Return the read of the close activities of many quotes."""
-    return read_set("quotecloses", "activityid,statecode,createdon,_quoteid_value", "quoteid", quote_ids)
+def read_closes(table: str, ids: Iterable[UUID]) -> Operation:
+    """Return the read of the close activities of many opportunities or quotes, each with its lookup of that record."""
+    return read_set(f"{table}closes", f"activityid,statecode,createdon,_{table}id_value", f"{table}id", ids)
 
 
 def read_orders(quote_ids: Iterable[UUID]) -> Operation:
@@ -190,10 +183,10 @@ def read_orders(quote_ids: Iterable[UUID]) -> Operation:
     return read_set("salesorders", "salesorderid,ordernumber,totalamount,_quoteid_value", "quoteid", quote_ids)
 
 
-def read_set(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) -> Operation:
-    """Return the read of the rows of a set whose `column` is among `ids`."""
-    values = ",".join([f"'{id_}'" for id_ in ids])
-    condition = f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=%5B{values}%5D)"
+def read_set(entity_set: str, columns: str, column: str, values: Iterable[UUID | str]) -> Operation:
+    """Return the read of the rows of a set whose `column` is among `values`: ids, or names without quotes."""
+    listed = ",".join([f"'{value}'" for value in values])
+    condition = f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=%5B{listed}%5D)"
     return Operation("GET", f"{entity_set}?$select={columns}&$filter={condition}")
 
 

@@ -18,6 +18,7 @@ from uuid import UUID
 from connector.clock import Clock
 from connector.dataverse.answers import decoding
 from connector.dataverse.diagnosis import Diagnosis
+from connector.dataverse.metadata import named_messages
 from connector.dataverse.reading import Row, WebApi, rows_of
 from connector.dataverse.user_access import TABLE_RULES, access_questions, table_rules
 from connector.dataverse.webapi import Operation
@@ -228,9 +229,7 @@ class CaptureReading:
             )
 
     def _messages(self) -> Section[MessageFact]:
-        quoted = ",".join(f"'{name}'" for name in ACTIONS)
-        condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{quoted}%5D)"
-        facts = [MessageFact(name=row["name"]) for row in self._rows(f"sdkmessages?$select=name&$filter={condition}")]
+        facts = [MessageFact(name=row["name"]) for row in self._rows(named_messages(ACTIONS).path)]
         for table, names_filter in zip(SLICE, table_filter("primaryobjecttypecode"), strict=True):
             rows = self._rows(
                 f"sdkmessagefilters?$select=sdkmessagefilterid&$filter={names_filter}&$expand=sdkmessageid($select=name)"

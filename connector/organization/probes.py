@@ -27,7 +27,7 @@ from connector.closing.organization import Organization
 from connector.closing.plan import plan_close
 from connector.dataverse.answers import decoding
 from connector.dataverse.reading import Row, WebApi
-from connector.dataverse.webapi import Operation, operation_of
+from connector.dataverse.webapi import Operation, operation_of, read_set
 from connector.errors import Broken, Forbidden, InputError, NotFound, ServiceError, Throttled, Unauthorized
 from connector.organization.capture_model import AnswerFact
 from connector.organization.safe_requests import FailedSet, RowState, ask_set, impossible
@@ -73,10 +73,7 @@ class Probes:
         ]
         versions = {}
         for table, entity_set, column, ids in sets:
-            values = ",".join(f"'{id_}'" for id_ in ids)
-            condition = f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=%5B{values}%5D)"
-            names = "statecode,statuscode,versionnumber,_modifiedby_value"
-            operation = Operation("GET", f"{entity_set}?$select={names}&$filter={condition}")
+            operation = read_set(entity_set, "statecode,statuscode,versionnumber,_modifiedby_value", column, ids)
             key = "activityid" if table.endswith("close") else f"{table}id"
             for row in self._api.read_rows(operation, _SUBJECT):
                 with decoding(_SUBJECT):

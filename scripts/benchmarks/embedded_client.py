@@ -101,7 +101,7 @@ class Client:
         registration = auth.Registration(embedded.client_id, lambda: embedded.authority, embedded.url)
 
         def source() -> TokenSource:
-            return auth.application_tokens(registration, lambda: auth.secret(embedded.client_secret), http, clock)
+            return auth.application_tokens(registration, lambda: embedded.client_secret, http, clock)
 
         self.gate = Gate(authorize(network, _Unbiased(source), embedded.url), clock)
         handler = retry(self.gate, sleep=clock.sleep, chance=chance, policy=RetryPolicy())

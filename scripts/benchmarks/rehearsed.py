@@ -28,7 +28,7 @@ from connector.dataverse.pacing.gate import WRITES
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.policies import authorize
 from connector.dataverse.reading import WebApi
-from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
+from connector.dataverse.sign_in.auth import Registration, application_tokens
 from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
@@ -242,7 +242,7 @@ def prepared(hidden: HiddenOrganization, folder: Path, rows: int) -> tuple[Captu
 def _signed_in(emulator: EmbeddedEmulator, clock: Clock, requests: list[Request]) -> Handler:
     """Return the way in as the first application; `requests` gets what is sent."""
     registration = Registration(emulator.client_id, lambda: emulator.authority, emulator.url)
-    tokens = application_tokens(registration, lambda: secret(emulator.client_secret), emulator.handler, clock)
+    tokens = application_tokens(registration, lambda: emulator.client_secret, emulator.handler, clock)
 
     def noted(request: Request) -> Response:
         requests.append(request)

@@ -200,7 +200,7 @@ def clients(shift: Shift, emulator: EmbeddedEmulator) -> tuple[list[_Client], Vi
     made, senders = [], {}
     for user in local_tenant(applications=USERS).applications:
         registration = auth.Registration(user.client_id, lambda: emulator.authority, emulator.url)
-        tokens = auth.application_tokens(registration, partial(auth.secret, user.secrets[0].value), answer, shift.time)
+        tokens = auth.application_tokens(registration, partial(str, user.secrets[0].value), answer, shift.time)
         handler = log(authorize(shift.around(answer), tokens, emulator.url), clock=shift.time)
         way = DataverseOrganization(handler, emulator.url, clock=shift.time, bypass=bypass)
         governor = Governor(shift.time.monotonic(), connections=math.inf, chance=random.Random(user.name))

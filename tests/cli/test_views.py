@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from connector.cli.close_command import exit_code
 from connector.cli.close_view import show_preview, show_report
 from connector.closing.close import Preview
 from connector.closing.model import (
@@ -29,7 +30,7 @@ from connector.closing.model import (
 )
 from connector.closing.plan import plan_close
 from connector.closing.step_words import step_rows
-from connector.errors import Forbidden
+from connector.errors import Forbidden, InputError
 
 OPPORTUNITY, DRAFT, ACTIVE = UUID(int=1), UUID(int=2), UUID(int=3)
 
@@ -119,3 +120,21 @@ def test_a_failure_is_a_sentence_a_remedy_and_the_ids_for_support(capsys: pytest
 def test_a_partial_refusal_says_that_something_took_effect() -> None:
     report = Report(OPPORTUNITY, ReportStatus.REFUSED, reason="Somebody closed it as lost.", partial=True)
     assert reported(report) == "Refused, after some steps took effect: Somebody closed it as lost.\n"
+
+
+@pytest.mark.parametrize(
+    ("report", "code"),
+    [
+        (Report(OPPORTUNITY, ReportStatus.CLOSED), 0),
+        (Report(OPPORTUNITY, ReportStatus.ALREADY_CLOSED), 0),
+        (Report(OPPORTUNITY, ReportStatus.REOPENED), 0),
+        (Report(OPPORTUNITY, ReportStatus.ALREADY_OPEN), 0),
+        (Report(OPPORTUNITY, ReportStatus.FAILED), 1),
+        (Report(OPPORTUNITY, ReportStatus.FAILED, error=InputError("Wrong.")), 2),
+        (Report(OPPORTUNITY, ReportStatus.REFUSED), 3),
+        (Report(OPPORTUNITY, ReportStatus.FAILED, partial=True), 4),
+        (Report(OPPORTUNITY, ReportStatus.REFUSED, partial=True), 4),
+    ],
+)
+def test_the_exit_code_says_how_it_ended(report: Report, code: int) -> None:
+    assert exit_code(report) == code

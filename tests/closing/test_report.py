@@ -28,7 +28,6 @@ from connector.closing.record_keys import RecordMatch
 from connector.closing.report import (
     audit_data,
     error_data,
-    exit_code,
     failure_lines,
     preview_data,
     record_data,
@@ -84,7 +83,6 @@ def test_a_failure_as_json_says_what_the_service_said_and_whether_it_may_have_ha
         "request_id": "r-1",
         "http_status": 400,
     }
-    assert exit_code(report) == 1
 
 
 def test_a_failure_in_doubt_says_unknown() -> None:
@@ -102,24 +100,6 @@ def test_a_preview_has_the_shape_of_a_report() -> None:
     assert preview_data(preview(small, WON))["status"] == "already_closed"
     refused = preview_data(preview(small, replace(WON, outcome=Outcome.LOST)))
     assert (refused["status"], refused["reason_code"]) == ("refused", "closed_with_other_outcome")
-
-
-@pytest.mark.parametrize(
-    ("report", "code"),
-    [
-        (Report(OPPORTUNITY_ID, ReportStatus.CLOSED), 0),
-        (Report(OPPORTUNITY_ID, ReportStatus.ALREADY_CLOSED), 0),
-        (Report(OPPORTUNITY_ID, ReportStatus.REOPENED), 0),
-        (Report(OPPORTUNITY_ID, ReportStatus.ALREADY_OPEN), 0),
-        (Report(OPPORTUNITY_ID, ReportStatus.FAILED), 1),
-        (Report(OPPORTUNITY_ID, ReportStatus.FAILED, error=InputError("Wrong.")), 2),
-        (Report(OPPORTUNITY_ID, ReportStatus.REFUSED), 3),
-        (Report(OPPORTUNITY_ID, ReportStatus.FAILED, partial=True), 4),
-        (Report(OPPORTUNITY_ID, ReportStatus.REFUSED, partial=True), 4),
-    ],
-)
-def test_the_exit_code_says_how_it_ended(report: Report, code: int) -> None:
-    assert exit_code(report) == code
 
 
 def test_another_outcome_is_a_refusal_with_its_reason() -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 from connector.clock import VirtualClock
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.policies import RetryPolicy, authorize, retry
-from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
+from connector.dataverse.sign_in.auth import Registration, application_tokens
 from connector.emulator.control.users import change_user
 from connector.emulator.embedded import open_embedded
 from connector.emulator.identity.keys import Keys
@@ -313,7 +313,7 @@ def organization_of_shape(shape: Shape, keys: Keys) -> Iterator[UntidyOrganizati
         world.logic.add(replace(rule, number=number).function(), kind, assembly="contoso")
     sent: list[str] = []
     registration = Registration(embedded.client_id, lambda: embedded.authority, embedded.url)
-    tokens = application_tokens(registration, lambda: secret(embedded.client_secret), embedded.handler, clock)
+    tokens = application_tokens(registration, lambda: embedded.client_secret, embedded.handler, clock)
 
     def noted(request: Request) -> Response:
         sent.append(f"{request.method} {request.url}")

@@ -88,7 +88,7 @@ def text(body: object) -> str:
 
 
 def by_secret(http: Handler, clock: VirtualClock) -> TokenCache:
-    return auth.application_tokens(REGISTRATION, lambda: auth.secret("abc8Q~notreal"), http, clock)
+    return auth.application_tokens(REGISTRATION, lambda: "abc8Q~notreal", http, clock)
 
 
 def test_nothing_is_asked_before_a_token_is_wanted(wire: responses.RequestsMock, http: Handler) -> None:
@@ -395,7 +395,7 @@ def test_kept_sign_ins_that_cannot_be_written_are_told_as_such(
 def test_a_caller_is_acted_for_and_kept_apart_from_others(wire: responses.RequestsMock, http: Handler) -> None:
     for number in (1, 2):
         wire.post(TOKEN_URL, json=granted(f"token-{number}"))
-    callers = auth.OnBehalfOf(REGISTRATION, lambda: auth.secret("abc8Q~notreal"), http, VirtualClock(), kept=2)
+    callers = auth.OnBehalfOf(REGISTRATION, lambda: "abc8Q~notreal", http, VirtualClock(), kept=2)
     assert [callers.tokens(name).token() for name in ("ann", "bob", "ann", "bob")] == ["token-1", "token-2"] * 2
     forms = asked(wire)
     assert [form["assertion"] for form in forms] == ["ann", "bob"]
@@ -410,7 +410,7 @@ def test_a_caller_who_must_sign_in_anew_is_told_with_what_is_asked_for(
 ) -> None:
     asked_for = '{"access_token":{"capolids":{"essential":true,"values":["9ab03e19"]}}}'
     wire.post(TOKEN_URL, status=400, json=refused(50076, "interaction_required") | {"claims": asked_for})
-    callers = auth.OnBehalfOf(REGISTRATION, lambda: auth.secret("abc8Q~notreal"), http, VirtualClock())
+    callers = auth.OnBehalfOf(REGISTRATION, lambda: "abc8Q~notreal", http, VirtualClock())
     with pytest.raises(SignInAgain, match="second factor") as caught:
         callers.tokens("ann").token()
     assert caught.value.claims == asked_for
@@ -422,7 +422,7 @@ def test_a_grant_that_has_ended_asks_for_a_new_sign_in(
     wire: responses.RequestsMock, http: Handler, number: int
 ) -> None:
     wire.post(TOKEN_URL, status=400, json=refused(number, "invalid_grant"))
-    callers = auth.OnBehalfOf(REGISTRATION, lambda: auth.secret("abc8Q~notreal"), http, VirtualClock())
+    callers = auth.OnBehalfOf(REGISTRATION, lambda: "abc8Q~notreal", http, VirtualClock())
     with pytest.raises(SignInAgain):
         callers.tokens("ann").token()
 

@@ -268,8 +268,8 @@ def test_four_hundred_opportunities_fit_into_an_address() -> None:
     for operation in (
         webapi.read_opportunities(ids, work_based=True),
         webapi.read_quotes(ids, work_based=True),
-        webapi.read_opportunity_closes(ids),
-        webapi.read_quote_closes(ids),
+        webapi.read_closes("opportunity", ids),
+        webapi.read_closes("quote", ids),
     ):
         url = Endpoint(BASE).request(operation).url
         assert len(url) < 32_768

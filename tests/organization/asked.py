@@ -9,7 +9,7 @@ from uuid import UUID
 from connector.clock import VirtualClock
 from connector.dataverse.policies import authorize
 from connector.dataverse.reading import WebApi
-from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
+from connector.dataverse.sign_in.auth import Registration, application_tokens
 from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
@@ -67,7 +67,7 @@ class Asked:
         """The way in, signed in as the first application."""
         registration = Registration(self.embedded.client_id, lambda: self.embedded.authority, self.embedded.url)
         tokens = application_tokens(
-            registration, lambda: secret(self.embedded.client_secret), self.embedded.handler, self.clock
+            registration, lambda: self.embedded.client_secret, self.embedded.handler, self.clock
         )
 
         def noted(request: Request) -> Response:

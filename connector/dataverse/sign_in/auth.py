@@ -38,7 +38,7 @@ BROWSER_WAIT = 300
 """Seconds that a person has to sign in with the browser."""
 
 Credential = str | dict[str, Any]
-"""MSAL's `client_credential`."""
+"""MSAL's `client_credential`: a client secret as it is, a certificate or an assertion as a dictionary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,6 @@ class Registration:
 
 
 # -- the ways to sign in ----------------------------------------------------------------------------------------------
-
-
-def secret(value: str) -> Credential:
-    """Return the credential of a client secret."""
-    return value
 
 
 def certificate(path: Path, password: str = "") -> Credential:
@@ -168,12 +163,12 @@ EXCHANGE = "api://AzureADTokenExchange"
 """What a federated assertion is for, in the public cloud; other clouds have names of their own."""
 
 
-def managed_assertion(client_id: str, http: Handler, clock: Clock, exchange: str = EXCHANGE) -> Credential:
+def managed_assertion(client_id: str, http: Handler, clock: Clock) -> Credential:
     """Return the credential of a managed identity that stands in for a registration as its federated credential.
 
     Source: *Configure an application to trust a managed identity* (Microsoft Entra workload ID).
     """
-    return {"client_assertion": managed_identity_tokens(client_id, exchange, http, clock).token}
+    return {"client_assertion": managed_identity_tokens(client_id, EXCHANGE, http, clock).token}
 
 
 def person_tokens(
