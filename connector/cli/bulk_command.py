@@ -40,6 +40,7 @@ from connector.cli.run_options import (
     keep_going_option,
     read_settings,
     run_options,
+    wants_json,
     yes_option,
 )
 from connector.cli.screen import print_json, tell
@@ -63,15 +64,7 @@ def bulk() -> None:
 @run_options
 @click.pass_context
 def plan(
-    context: click.Context,
-    *,
-    out: Path | None,
-    seconds_per_step: float,
-    capture_file: Path | None,
-    ask: int,
-    yes: bool,
-    as_json: bool,
-    env_file: Path | None,
+    context: click.Context, *, out: Path | None, seconds_per_step: float, capture_file: Path | None, ask: int, yes: bool
 ) -> int:
     """Show what would happen to each row, and write a plan file.
 
@@ -81,9 +74,9 @@ def plan(
     from connector.cli.bulk.plan_views import show_job_plan
 
     source = source_of(context)
-    settings = read_settings(env_file)
+    settings = read_settings()
     out = out or source.plan_file()
-    return show_job_plan(source, settings, out, seconds_per_step, capture_file, ask, yes=yes, as_json=as_json)
+    return show_job_plan(source, settings, out, seconds_per_step, capture_file, ask, yes=yes)
 
 
 @bulk.command(
@@ -103,17 +96,7 @@ def plan(
 @bypass_options
 @run_options
 @click.pass_context
-def run(
-    context: click.Context,
-    *,
-    name: str | None,
-    join: bool,
-    keep_going: bool,
-    yes: bool,
-    dry_run: bool,
-    as_json: bool,
-    env_file: Path | None,
-) -> int:
+def run(context: click.Context, *, name: str | None, join: bool, keep_going: bool, yes: bool, dry_run: bool) -> int:
     """Close the opportunities of FILE or of a query, as a job.
 
     FILE has rows, or is a plan file. The same command again goes on with the same job; one that is paused, or has done
@@ -123,10 +106,10 @@ def run(
     from connector.cli.bulk.run_job import begin
 
     source = source_of(context)
-    settings = as_begun(read_settings(env_file), source.plan_head())
+    settings = as_begun(read_settings(), source.plan_head())
     if dry_run:
         path = Path(file_name(checked_name(name), ".plan.jsonl")) if name else source.plan_file()
-        return show_job_plan(source, settings, path, SECONDS_PER_STEP, as_json=as_json)
+        return show_job_plan(source, settings, path, SECONDS_PER_STEP)
     job_name = checked_name(name or source.job_name())
     with opened(settings, create=True) as ledger:
         may_begin(ledger, job_name, tell, join=join)
@@ -134,19 +117,19 @@ def run(
         with connect(settings) as connection:
             with source.opened(settings.drafts, connection) as rows:
                 source.must_belong(connection.base_url)
-                compare_with_plan(source, connection, settings, as_json=as_json)
+                compare_with_plan(source, connection, settings)
                 job = ledger.find(job_name)
                 if job is not None:
                     source.must_be_of(job, ledger, rows)
                     go_on(context, ledger, job, settings, source.pilot)
                 else:
-                    pending = begin(context, ledger, job_name, source, rows, connection, agreed=yes, as_json=as_json)
+                    pending = begin(context, ledger, job_name, source, rows, connection, agreed=yes)
                     if pending is None:
-                        return nothing_found(connection.base_url, as_json=as_json)
+                        return nothing_found(connection.base_url)
             job = ledger.job(job_name)
             if pending is not None:
-                return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
-        return work(ledger, job, settings, as_json=as_json, keep_going=keep_going)
+                return work_with(ledger, job, settings, connection, pending, keep_going=keep_going)
+        return work(ledger, job, settings, keep_going=keep_going)
 
 
 @bulk.command(epilog=examples("bulk resume june"))
@@ -158,26 +141,24 @@ def run(
 @bypass_options
 @run_options
 @click.pass_context
-def resume(
-    context: click.Context, *, name: str, join: bool, keep_going: bool, yes: bool, as_json: bool, env_file: Path | None
-) -> int:
+def resume(context: click.Context, *, name: str, join: bool, keep_going: bool, yes: bool) -> int:
     """Go on with a job that was paused, stopped or broken off.
 
     It may have been begun on another machine, if the store is one that machines share. Its limits stay, unless you
     give others; a `--limit` that was reached no longer counts.
     """
-    settings = read_settings(env_file)
+    settings = read_settings()
     with opened(settings) as ledger:
         left = may_begin(ledger, name, tell, join=join) + ledger.counts(name).open
         may_go_on(ledger, ledger.job(name), left)
         if not left and ledger.job(name).finished is not None:
-            return nothing_done(ledger, name, as_json=as_json)
+            return nothing_done(ledger, name)
         if left:
-            agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes, as_json=as_json)
+            agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes)
         take_up(context, ledger, ledger.job(name), settings)
         if ledger.job(name).desired_state is not DesiredState.RUN:
             ledger.set_desired_state(name, DesiredState.RUN)
-        return work(ledger, ledger.job(name), settings, as_json=as_json, keep_going=keep_going)
+        return work(ledger, ledger.job(name), settings, keep_going=keep_going)
 
 
 @bulk.command("set", epilog=examples("bulk set june --at-most 20/s", "bulk set june --window none --until 06:00"))
@@ -185,12 +166,12 @@ def resume(
 @all_limit_options
 @run_options
 @click.pass_context
-def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Path | None) -> int:
+def set_limits(context: click.Context, *, name: str) -> int:
     """Change the limits of a job, also while it runs.
 
     Every process that works on it follows within seconds; `none` takes a limit away.
     """
-    settings = read_settings(env_file, STORE_ONLY)
+    settings = read_settings(STORE_ONLY)
     with opened(settings) as ledger:
         job = ledger.whole(name)
         if says_limits(context):
@@ -198,7 +179,7 @@ def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Pa
             before = JobLimits.of(job.options)
             job = ledger.set_limits(name, limits_of(context, before, pending, settings, ledger.clock.now()))
         data = status_data(ledger, job)
-    if as_json:
+    if wants_json():
         print_json(data)
     else:
         show_limits(name, data)
@@ -208,17 +189,17 @@ def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Pa
 @bulk.command(epilog=examples("bulk pause june"))
 @job_argument()
 @run_options
-def pause(*, name: str, as_json: bool, env_file: Path | None) -> int:
+def pause(*, name: str) -> int:
     """Stop a job for a while, wherever it is worked on. What is in flight is finished; `resume` goes on."""
-    return say_desired_state(name, DesiredState.PAUSE, as_json=as_json, env_file=env_file)
+    return say_desired_state(name, DesiredState.PAUSE)
 
 
 @bulk.command(epilog=examples("bulk cancel june"))
 @job_argument()
 @run_options
-def cancel(*, name: str, as_json: bool, env_file: Path | None) -> int:
+def cancel(*, name: str) -> int:
     """Stop a job for good; what is done stays done. Only `resume` takes it up again."""
-    return say_desired_state(name, DesiredState.CANCEL, as_json=as_json, env_file=env_file)
+    return say_desired_state(name, DesiredState.CANCEL)
 
 
 @bulk.command(epilog=examples("bulk status", "bulk status june --json"))
@@ -231,15 +212,15 @@ def cancel(*, name: str, as_json: bool, env_file: Path | None) -> int:
 )
 @click.option("--watch", is_flag=True, help="Keep showing it until it ends, or until Ctrl-C.")
 @run_options
-def status(*, name: str | None, watch: bool, organization: str, as_json: bool, env_file: Path | None) -> int:
+def status(*, name: str | None, watch: bool, organization: str) -> int:
     """Show where a job stands, or list the jobs."""
-    settings = read_settings(env_file, STORE_ONLY)
-    if watch and (as_json or not name):
+    settings = read_settings(STORE_ONLY)
+    if watch and (wants_json() or not name):
         raise click.UsageError("--watch shows one job to a person: name it, and leave --json away.")
     with opened(settings) as ledger:
         if watch and name:
             watch_job(ledger, ledger.job(name))
-        return show_status(ledger, name, organization or settings.url, as_json=as_json)
+        return show_status(ledger, name, organization or settings.url)
 
 
 @bulk.command(epilog=examples("bulk retry june", "bulk retry june --refused"))
@@ -248,9 +229,9 @@ def status(*, name: str | None, watch: bool, organization: str, as_json: bool, e
 @yes_option
 @bypass_options
 @run_options
-def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path | None) -> int:
+def retry(*, name: str, refused: bool, yes: bool) -> int:
     """Do the failed rows of a job again."""
-    settings = read_settings(env_file)
+    settings = read_settings()
     statuses = (ItemStatus.FAILED, ItemStatus.REFUSED) if refused else (ItemStatus.FAILED,)
     with opened(settings) as ledger:
         unchecked = may_begin(ledger, name, tell, join=False)
@@ -258,12 +239,12 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
         left, rows = counts.open + unchecked, sum(counts.of(each) for each in statuses)
         may_go_on(ledger, ledger.job(name), rows)
         if not rows:
-            return nothing_done(ledger, name, f"No row of job {name} is to be tried again.", as_json=as_json)
+            return nothing_done(ledger, name, f"No row of job {name} is to be tried again.")
         others = f", and do the {rows_of(left)} that are left" if left else ""
-        agree(f"Try {rows_of(rows)} of job {name} again{others}?", agreed=yes, as_json=as_json)
+        agree(f"Try {rows_of(rows)} of job {name} again{others}?", agreed=yes)
         ledger.retry(name, statuses)
         ledger.set_desired_state(name, DesiredState.RUN)
-        return work(ledger, ledger.job(name), settings, as_json=as_json)
+        return work(ledger, ledger.job(name), settings)
 
 
 @bulk.command(epilog=examples("bulk report june --out june.html", "bulk report june --dead-letters again.csv"))
@@ -275,19 +256,19 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
     help="The refused and failed rows, as input for another run.",
 )
 @run_options
-def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: bool, env_file: Path | None) -> int:
+def report(*, name: str, out: Path | None, dead_letters: Path | None) -> int:
     """Write what came of the rows to files.
 
     The ending of a name says the kind: .csv or .jsonl, of --out also .xlsx or .html. The exit code says if all is well.
     """
     if out and dead_letters and out.resolve() == dead_letters.resolve():
         raise click.UsageError(f"--out and --dead-letters are both {out}; name a file for each. Nothing was written.")
-    with opened(read_settings(env_file, STORE_ONLY)) as ledger:
+    with opened(read_settings(STORE_ONLY)) as ledger:
         outputs = ((dead_letters, BAD), (out, ()))
         files = {str(path): write_results(path, ledger, name, statuses) for path, statuses in outputs if path}
         data = status_data(ledger, ledger.job(name)) | {"files": files}
         counts = ledger.counts(name)
-        if as_json:
+        if wants_json():
             print_json(data)
         else:
             show_counts(name, counts, data)
@@ -299,13 +280,13 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: b
 @bulk.command(epilog=examples("bulk reconcile june"))
 @job_argument()
 @run_options
-def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
+def reconcile(*, name: str) -> int:
     """Compare what a job says it did with what the organization has. Exit code 1 on any mismatch."""
-    settings = read_settings(env_file)
+    settings = read_settings()
     with opened(settings) as ledger, connect(settings) as connection:
         job = ledger.job(name)
         same_organization(job, connection.base_url)
-        return show_reconciliation(ledger, job, connection, as_json=as_json)
+        return show_reconciliation(ledger, job, connection)
 
 
 @bulk.command(epilog=examples("bulk undo june", "bulk undo june --dry-run"))
@@ -314,36 +295,34 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
 @dry_run_option
 @bypass_options
 @run_options
-def undo(*, name: str, yes: bool, dry_run: bool, as_json: bool, env_file: Path | None) -> int:
+def undo(*, name: str, yes: bool, dry_run: bool) -> int:
     """Open again what a job closed, and only that.
 
     It runs as a new job, NAME.undo. The job must be finished or cancelled.
     """
     from connector.bulk.job_rules import undo_name, undo_rows
 
-    settings = read_settings(env_file)
+    settings = read_settings()
     with opened(settings) as ledger:
         job = ledger.job(name)
         if dry_run:
             may_undo(ledger, job, tell)
-            return show_undo(ledger, job, settings, as_json=as_json)
+            return show_undo(ledger, job, settings)
         undoing = undo_name(job)
         left = may_begin(ledger, undoing, tell, join=False)
         before, closed = ledger.find(undoing), ledger.counts(name).of(ItemStatus.CLOSED)
         if before is not None and before.finished is not None and not left:
             sentence = f"The job {name} was undone at {before.finished:%Y-%m-%d %H:%M} UTC, so nothing is done."
-            return nothing_done(ledger, undoing, sentence, as_json=as_json)
+            return nothing_done(ledger, undoing, sentence)
         if before is None:
             may_undo(ledger, job, tell)
             if not closed:
-                return nothing_done(
-                    ledger, name, f"The job {name} closed nothing, so nothing is done.", as_json=as_json
-                )
-            agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes, as_json=as_json)
+                return nothing_done(ledger, name, f"The job {name} closed nothing, so nothing is done.")
+            agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes)
             rows, options = undo_rows(ledger, job), {**job.options, **begun_with(settings, JobLimits())}
             place, kind = job.organization, JobKind.REOPEN
             ledger.create(undoing, rows, kind=kind, options=options, organization=place, undoes=name, who=who())
-        return work(ledger, ledger.job(undoing), settings, as_json=as_json)
+        return work(ledger, ledger.job(undoing), settings)
 
 
 bulk.modules = {"rehearse": "connector.cli.bulk.rehearse"}

@@ -26,6 +26,7 @@ from connector.cli.run_options import (
     if_plan_option,
     read_settings,
     run_options,
+    wants_json,
     yes_option,
 )
 from connector.cli.screen import print_json, say, tell
@@ -57,15 +58,7 @@ from connector.settings.settings import Settings
 @run_options
 @click.pass_context
 def close(
-    context: click.Context,
-    /,
-    *,
-    opportunity: UUID | RecordKey,
-    yes: bool,
-    dry_run: bool,
-    if_plan: str | None,
-    as_json: bool,
-    env_file: Path | None,
+    context: click.Context, /, *, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: str | None
 ) -> int:
     """Close an opportunity as won or lost, with its quotes.
 
@@ -75,12 +68,12 @@ def close(
     request = requested(context, opportunity)
     agreed = yes or if_plan is not None
     require_a_way_to_agree(agreed or dry_run)
-    settings = read_settings(env_file)
+    settings = read_settings()
     intent = with_defaults(context, request, settings, opportunity)
     if dry_run:
-        return show_only(settings, intent, as_json=as_json)
+        return show_only(settings, intent)
     question = f"Close it as {intent.outcome}"
-    return carry_out(ConfirmedAction(intent, question, agreed, if_plan, as_json), settings)
+    return carry_out(ConfirmedAction(intent, question, agreed, if_plan), settings)
 
 
 @click.command(epilog=examples("plan ID --won --actual-revenue 12500", "plan ID --lost --json", "plan ID --reopen"))
@@ -92,30 +85,21 @@ def close(
 @bypass_options
 @run_options
 @click.pass_context
-def plan(
-    context: click.Context,
-    /,
-    *,
-    opportunity: UUID | RecordKey,
-    reopens: bool,
-    capture_file: Path | None,
-    as_json: bool,
-    env_file: Path | None,
-) -> int:
+def plan(context: click.Context, /, *, opportunity: UUID | RecordKey, reopens: bool, capture_file: Path | None) -> int:
     """Show what closing an opportunity would do, and a digest that names it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Nothing is changed.
     """
     if reopens:
         refuse_given(context, "--reopen")
-        settings = read_settings(env_file)
-        return show_only(settings, ReopenIntent(looked_up(settings, opportunity)), capture_file, as_json=as_json)
+        settings = read_settings()
+        return show_only(settings, ReopenIntent(looked_up(settings, opportunity)), capture_file)
     closing = requested(context, opportunity)
-    settings = read_settings(env_file)
-    return show_only(settings, with_defaults(context, closing, settings, opportunity), capture_file, as_json=as_json)
+    settings = read_settings()
+    return show_only(settings, with_defaults(context, closing, settings, opportunity), capture_file)
 
 
-def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None = None, *, as_json: bool) -> int:
+def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None = None) -> int:
     """Show what would be done, do nothing, and return the exit code."""
     already = ReportStatus.ALREADY_CLOSED if isinstance(intent, Intent) else ReportStatus.ALREADY_OPEN
     with connect(settings) as connection:
@@ -125,7 +109,7 @@ def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None =
         effects = side_effects(settings, connection, capture_file)
         if effects is not None:
             planned = with_effects(planned, effects)
-        if as_json:
+        if wants_json():
             more: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
             more |= {"side_effects": effects.data()} if effects is not None else {}
             print_json(preview_data(planned, already) | around.data() | more)
@@ -148,15 +132,7 @@ def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None =
 @if_plan_option
 @bypass_options
 @run_options
-def reopen(
-    *,
-    opportunity: UUID | RecordKey,
-    yes: bool,
-    dry_run: bool,
-    if_plan: str | None,
-    as_json: bool,
-    env_file: Path | None,
-) -> int:
+def reopen(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: str | None) -> int:
     """Open a closed opportunity again, and the quotes that were closed with it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Quotes that this connector
@@ -164,11 +140,11 @@ def reopen(
     """
     agreed = yes or if_plan is not None
     require_a_way_to_agree(agreed or dry_run)
-    settings = read_settings(env_file)
+    settings = read_settings()
     intent = ReopenIntent(looked_up(settings, opportunity))
     if dry_run:
-        return show_only(settings, intent, as_json=as_json)
-    return carry_out(ConfirmedAction(intent, "Reopen it", agreed, if_plan, as_json), settings)
+        return show_only(settings, intent)
+    return carry_out(ConfirmedAction(intent, "Reopen it", agreed, if_plan), settings)
 
 
 LONG_WAIT = 5.0
@@ -186,7 +162,6 @@ class ConfirmedAction:
     question: str
     agreed: bool
     if_plan: str | None
-    as_json: bool
 
 
 def require_a_way_to_agree(agreed: bool) -> None:
@@ -233,7 +208,7 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
                 around = read_context(connection, action.intent, around.today)
         except KeyboardInterrupt:
             return _say_interrupted(action, organization)
-    if action.as_json:
+    if wants_json():
         print_json(report_data(report) | around.data())
         show_failure(report)
     else:
@@ -263,7 +238,7 @@ def _shown(
     planned = preview(organization, action.intent)
     if not isinstance(planned.verdict, Plan) or not planned.verdict.steps:
         return None
-    show_preview(planned, metadata, sys.stderr if action.as_json else sys.stdout, around)
+    show_preview(planned, metadata, sys.stderr if wants_json() else sys.stdout, around)
     return planned.verdict
 
 
@@ -275,7 +250,7 @@ def _dated(plan: Plan | None) -> str:
 
 def _say_declined(action: ConfirmedAction, code: ExitCode) -> ExitCode:
     reason = "Not confirmed; nothing was changed."
-    if action.as_json:
+    if wants_json():
         identity = str(action.intent.opportunity_id)
         print_json({"status": "refused", "opportunity_id": identity, "steps": [], "reason": reason})
     else:
@@ -293,7 +268,7 @@ def _say_interrupted(action: ConfirmedAction, organization: LookupOrganization) 
         "first and does only what is left.",
         "effect": "unknown",
     }
-    if action.as_json:
+    if wants_json():
         print_json({"status": "failed", "opportunity_id": str(opportunity_id), "steps": [], "error": error})
     tell(sentences(error))
     return ExitCode.INTERRUPTED

@@ -22,7 +22,7 @@ from connector.cli.demo_steps import (
 )
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
-from connector.cli.run_options import json_option, verbose_option
+from connector.cli.run_options import json_option, verbose_option, wants_json
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.clock import SystemClock
 from connector.closing.close import Preview
@@ -40,7 +40,7 @@ from connector.settings.environment import load
 )
 @json_option
 @verbose_option
-def demo(*, scenario: str, as_json: bool) -> int:
+def demo(*, scenario: str) -> int:
     """Close opportunities of a local emulator and check the result, in one go.
 
     Nothing is needed and nothing is left behind: the emulator serves made-up data from a temporary folder.
@@ -49,14 +49,14 @@ def demo(*, scenario: str, as_json: bool) -> int:
     with _temporary_folder() as folder, running_emulator(Path(folder), scenario) as ready:
         reader = IndependentReader(ready)
         with connect(load({}, ready.env_file)) as connection:
-            where = sys.stderr if as_json else sys.stdout
+            where = sys.stderr if wants_json() else sys.stdout
             say(f"An emulated organization answers at {ready.url}, with data made up for it.", where)
             for step in run_steps(connection.organization, reader, choose(reader, scenario), clock):
                 steps[step.name] = step
-                if not as_json:
+                if not wants_json():
                     _show(step, connection.organization.metadata())
     verified = is_verified(steps)
-    if as_json:
+    if wants_json():
         print_json({"verified": verified, "url": ready.url, **{name: _data(step) for name, step in steps.items()}})
     else:
         click.echo("\nVerified: everything is as it should be." if verified else "\nNOT verified: see above.")

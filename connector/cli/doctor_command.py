@@ -20,7 +20,7 @@ from connector.cli.doctor_offer import Check, Verdict
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import read_settings, run_options, yes_option
+from connector.cli.run_options import read_settings, run_options, wants_json, yes_option
 from connector.cli.screen import TextTable, colored, legible, print_json, room, say, show, tell
 from connector.clock import SystemClock
 from connector.closing.bypass import NO_BYPASS, Bypass
@@ -54,9 +54,7 @@ _COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the answers to this file too.")
 @yes_option
 @run_options
-def doctor(
-    *, asked_on: UUID | None, make_one: bool, out: Path | None, yes: bool, as_json: bool, env_file: Path | None
-) -> int:
+def doctor(*, asked_on: UUID | None, make_one: bool, out: Path | None, yes: bool) -> int:
     """Check settings, sign-in, privileges and what the organization offers.
 
     Nothing is changed. Exit code 1 when something must be set right before closing works. With --probe or --make-one
@@ -65,20 +63,20 @@ def doctor(
     if asked_on is not None and make_one:
         raise click.UsageError("--probe names an opportunity and --make-one makes one: give one of the two.")
     if asked_on is None and not make_one:
-        healthy = examined(lambda: read_settings(env_file), as_json=as_json)
+        healthy = examined(read_settings)
         return ExitCode.DONE if healthy else ExitCode.FAILED
-    return probe(read_settings(env_file), ProbeRequest(asked_on, out, yes, as_json))
+    return probe(read_settings(), ProbeRequest(asked_on, out, yes))
 
 
-def examined(read: Callable[[], Settings], *, as_json: bool = False) -> bool:
+def examined(read: Callable[[], Settings]) -> bool:
     """Show the checks of the settings one by one, and return whether none failed."""
     checks = []
     for check in examine(read, connect, SystemClock()):
         checks.append(check)
-        if not as_json:
+        if not wants_json():
             _show(check)
     healthy = all(check.verdict is not Verdict.FAILED for check in checks)
-    if as_json:
+    if wants_json():
         print_json({"status": "healthy" if healthy else "failed", "checks": [asdict(check) for check in checks]})
     return healthy
 
@@ -115,7 +113,6 @@ class ProbeRequest:
     opportunity_id: UUID | None
     out: Path | None
     agreed: bool
-    as_json: bool
 
 
 def probe(settings: Settings, request: ProbeRequest) -> int:
@@ -137,7 +134,7 @@ def probe(settings: Settings, request: ProbeRequest) -> int:
     for path in () if changed else (answers_path(settings), request.out):
         if path is not None:
             write_answers(path, kept)
-    _show_answers(kept, rows, changed, left, as_json=request.as_json)
+    _show_answers(kept, rows, changed, left)
     return ExitCode.FAILED if changed or left else ExitCode.DONE
 
 
@@ -180,8 +177,8 @@ def _change_words(change: RowChange) -> str:
     return f"{CHANGED[change.by_others]}: {change.text}"
 
 
-def _show_answers(kept: KeptAnswers, rows: int, changed: list[RowChange], left: list[str], *, as_json: bool) -> None:
-    if as_json:
+def _show_answers(kept: KeptAnswers, rows: int, changed: list[RowChange], left: list[str]) -> None:
+    if wants_json():
         answers = [{**row.model_dump(), "text": QUESTIONS[row.question]} for row in kept.rows]
         ours = bool(left) or not all(change.by_others for change in changed)
         status = "changed" if ours else "changed_by_others" if changed else "asked"

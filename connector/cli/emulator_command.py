@@ -17,7 +17,7 @@ from urllib.parse import quote
 import click
 
 from connector.cli.lazy import CommandGroup, examples, keep_under
-from connector.cli.run_options import json_option, verbose_option
+from connector.cli.run_options import json_option, verbose_option, wants_json
 from connector.cli.screen import print_json
 from connector.emulator.command import serve
 from connector.emulator.http.tls import ExtraMissing
@@ -100,7 +100,7 @@ def _serve_options(command: Callable[..., object]) -> Callable[..., object]:
 @json_option
 @verbose_option
 @click.pass_context
-def emulator(context: click.Context, *, as_json: bool) -> None:
+def emulator(context: click.Context) -> None:
     """Serve a local stand-in for a Dataverse organization.
 
     It speaks HTTPS with a certificate authority of its own, issues its own tokens, and refuses what the documents say
@@ -113,15 +113,15 @@ def emulator(context: click.Context, *, as_json: bool) -> None:
         raise click.UsageError("--volumes and --stand-ins are of a twin: name its capture with --like.")
     if options.like is not None and (options.scenario or options.opportunities != ServeOptions().opportunities):
         raise click.UsageError("A twin is filled with --volumes, not with --opportunities or --scenario.")
-    _serve(options, as_json=as_json)
+    _serve(options)
 
 
-def _serve(options: ServeOptions, *, as_json: bool) -> None:
+def _serve(options: ServeOptions) -> None:
     """Serve until stopped, and turn what keeps the emulator from starting into a settings error."""
     try:
         for gap in read_twin(options.like).gaps if options.like is not None else ():
             click.echo(f"Not known of the organization, so the emulator's own: {gap}", err=True)
-        serve(options, print_json if as_json else _announce)
+        serve(options, print_json if wants_json() else _announce)
     except ExtraMissing as error:
         raise SettingsError(str(error), remedy=error.remedy) from error
     except OrganizationError as error:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from itertools import islice
-from pathlib import Path
 
 import click
 
 from connector.assembly import connect
 from connector.bulk.words import command_line
 from connector.cli.lazy import examples
-from connector.cli.run_options import read_settings, run_options
+from connector.cli.run_options import read_settings, run_options, wants_json
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.closing.organization import Query
 from connector.dataverse.record_cards import OpportunityCard, read_cards
@@ -28,13 +27,11 @@ _COLUMNS = ("id", "opportunity", "customer", "owner", "status", "expected", "est
 @click.option("--view", metavar="NAME", default="", help="Those of a saved view, by its name or id.")
 @click.option("--limit", metavar="N", type=click.IntRange(1, 5000), default=10, help="Show at most N. Default: 10.")
 @run_options
-def list(  # noqa: A001 - the command's name
-    *, older_than: int | None, owner: str, where: str, view: str, limit: int, as_json: bool, env_file: Path | None
-) -> None:
+def list(*, older_than: int | None, owner: str, where: str, view: str, limit: int) -> None:  # noqa: A001 - the command's name
     """List open opportunities: all, stale ones, those of an owner, a filter or a view."""
     if view and (owner or where or older_than is not None):
         raise click.UsageError("A view has its own conditions: give it without --where, --owner and --older-than.")
-    settings = read_settings(env_file)
+    settings = read_settings()
     conditions = [f"({where})" if owner else where] if where else []
     if owner:
         conditions.append("owninguser/fullname eq '{}'".format(owner.replace("'", "''")))
@@ -42,7 +39,7 @@ def list(  # noqa: A001 - the command's name
     with connect(settings) as connection:
         ids = [*islice(dict.fromkeys(connection.organization.find(query)), limit + 1)]
         cards = read_cards(connection.api, ids[:limit]).values()
-    if as_json:
+    if wants_json():
         print_json({"organization": connection.base_url, "opportunities": [card.data() for card in cards]})
         return
     if not ids:

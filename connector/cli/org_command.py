@@ -12,7 +12,7 @@ from connector.assembly import connect
 from connector.assembly.asked_answers import fresh_answers, kept_capture_path
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import CommandGroup, examples
-from connector.cli.run_options import json_option, read_settings, run_options
+from connector.cli.run_options import json_option, read_settings, run_options, wants_json
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.clock import SystemClock
 
@@ -28,7 +28,7 @@ def org() -> None:
 @click.option("--out", type=_FILE, required=True, help="The file; one of this organization is brought up to date.")
 @click.option("--volumes", is_flag=True, help="Count opportunities by state and their quotes: pages of 5,000 rows.")
 @run_options
-def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -> int:
+def capture(*, out: Path, volumes: bool) -> int:
     """Read columns, status reasons, logic and limits into a file.
 
     Logic is plug-in steps, processes and flows. Only reads are sent, and nothing of a customer is kept.
@@ -38,7 +38,7 @@ def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -
     from connector.organization.capture_model import SECTIONS, section, sorted_section
     from connector.organization.capture_reading import CaptureReading
 
-    settings = read_settings(env_file)
+    settings = read_settings()
     old = read_capture(out) if out.exists() else None
     with connect(settings) as connection:
         reading = CaptureReading(connection.api, SystemClock())
@@ -50,7 +50,7 @@ def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -
     kept_capture_path(settings).parent.mkdir(parents=True, exist_ok=True)
     write_capture(kept_capture_path(settings), new)
     parts = [(name, section(new, name)) for name in SECTIONS]
-    if as_json:
+    if wants_json():
         counts = {name: {"read": part.read.value, "why": part.why, "rows": len(part.rows)} for name, part in parts}
         print_json({"capture": str(out), "of": new.of, "version": new.version, "sections": counts})
         return ExitCode.DONE
@@ -64,7 +64,7 @@ def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -
 @click.argument("old", type=_FILE)
 @click.argument("new", type=_FILE)
 @json_option
-def diff(*, old: Path, new: Path, as_json: bool) -> int:
+def diff(*, old: Path, new: Path) -> int:
     """Show what changed between two captures, a line each.
 
     Rows that only one of the two could see count neither as added nor as removed.
@@ -73,7 +73,7 @@ def diff(*, old: Path, new: Path, as_json: bool) -> int:
 
     before, after = read_capture(old), read_capture(new)
     changes = list(differences(before, after))
-    if as_json:
+    if wants_json():
         print_json({"old": str(old), "new": str(new), "differences": [each.data() for each in changes]})
         return ExitCode.DONE
     if before.organization != after.organization:

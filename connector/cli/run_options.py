@@ -6,11 +6,13 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from connector.cli.lazy import keep_under
 from connector.cli.record_id import check_addresses
 from connector.closing.bypass import bypass_of, read_bypass
 from connector.settings.environment import load
@@ -21,9 +23,12 @@ Function = Callable[..., Any]
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
+_SAID = "connector.cli.run_options.said"
+_option = partial(click.option, expose_value=False, callback=keep_under(_SAID))
 
-env_file_option = click.option(
+json_option = _option("--json", is_flag=True, help="Print exactly one JSON object on stdout.")
+
+env_file_option = _option(
     "--env-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Read settings from this file; without it from `.env` in the current folder, if there is one. "
@@ -92,13 +97,19 @@ def bypass_options(command: Function) -> Function:
 
 
 def run_options(command: Function) -> Function:
-    """Give a command `--json` (as `as_json`), `--env-file` (as `env_file`) and `--verbose`."""
+    """Give a command `--json` (see `wants_json`), `--env-file` (see `read_settings`) and `--verbose`."""
     return json_option(env_file_option(verbose_option(command)))
 
 
-def _options() -> dict[str, str]:
+def wants_json() -> bool:
+    """Return whether this command line asks for one JSON object on stdout instead of words."""
+    return bool(_kept(_SAID).get("json"))
+
+
+def _kept(key: str) -> dict[str, Any]:
+    """Return the options of this command line that are kept under a key."""
     context = click.get_current_context(silent=True)
-    return dict(context.meta.get(_KEPT, {})) if context else {}
+    return dict(context.meta.get(key, {})) if context else {}
 
 
 def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:
@@ -106,14 +117,14 @@ def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:
 
     What is given on this command line goes before it.
     """
-    return settings if _options() else replace(settings, bypass=bypass_of(options, settings.bypass))
+    return settings if _kept(_KEPT) else replace(settings, bypass=bypass_of(options, settings.bypass))
 
 
 STORE_ONLY: Mapping[str, str] = {"DATAVERSE_URL": EMULATOR_SCHEME}
 """What stands for the organization where a command only reads and writes the store."""
 
 
-def read_settings(env_file: Path | None, defaults: Mapping[str, str] | None = None) -> Settings:
+def read_settings(defaults: Mapping[str, str] | None = None) -> Settings:
     """Return the settings, and log on stderr as much as they say. Raises SettingsError, with all that is wrong.
 
     They follow what probes answered in this organization; `defaults` stand for what is not set.
@@ -123,7 +134,7 @@ def read_settings(env_file: Path | None, defaults: Mapping[str, str] | None = No
     from connector.assembly.asked_answers import with_answers
     from connector.clock import SystemClock
 
-    settings = load(env_file=env_file, options=_options(), defaults=defaults or {})
+    settings = load(env_file=_kept(_SAID).get("env_file"), options=_kept(_KEPT), defaults=defaults or {})
     check_addresses(settings.url)
     logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_FORMAT)  # no effect after --verbose
     return with_answers(settings, SystemClock().now())

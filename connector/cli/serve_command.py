@@ -9,7 +9,6 @@ import secrets
 from contextlib import closing
 from importlib.util import find_spec
 from ipaddress import ip_address
-from pathlib import Path
 
 import click
 
@@ -30,7 +29,7 @@ STOPPING = 8
 @click.option("--make-key", is_flag=True, help="Print a new key and what to set for it, and serve nothing.")
 @env_file_option
 @verbose_option
-def serve(*, host: str, port: int, make_key: bool, env_file: Path | None) -> None:
+def serve(*, host: str, port: int, make_key: bool) -> None:
     """Serve the endpoint that flows and agents call.
 
     With DATAVERSE_URL=emulator:FILE it needs no tenant: an emulated organization is inside, there is no
@@ -42,7 +41,7 @@ def serve(*, host: str, port: int, make_key: bool, env_file: Path | None) -> Non
         return
     gc.disable()  # what is loaded stays: the collector would walk it again and again until EndpointServer freezes it
     try:
-        settings = read_settings(env_file)
+        settings = read_settings()
         _require_libraries()
         logging.getLogger("connector.service").setLevel(logging.INFO)
         with closing(open_endpoint(settings)) as endpoint:

@@ -7,7 +7,6 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from uuid import UUID
 
 import click
@@ -17,7 +16,14 @@ from connector.bulk.words import reason_words
 from connector.cli.bulk.process import opened
 from connector.cli.lazy import examples
 from connector.cli.record_id import key_option, looked_up, opportunity_id
-from connector.cli.run_options import STORE_ONLY, env_file_option, read_settings, run_options, verbose_option
+from connector.cli.run_options import (
+    STORE_ONLY,
+    env_file_option,
+    read_settings,
+    run_options,
+    verbose_option,
+    wants_json,
+)
 from connector.cli.screen import TextTable, in_ascii, print_json, say, tell
 from connector.cli.screen import show as show_table
 from connector.closing.record_keys import RecordKey
@@ -34,12 +40,12 @@ LAST_ENTRIES = 10
 @click.argument("named", metavar="ID", type=opportunity_id)
 @key_option
 @run_options
-def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> None:
+def show(*, named: UUID | RecordKey) -> None:
     """Show an opportunity with its quotes, its close activities and what this connector did to it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser.
     """
-    settings = read_settings(env_file)
+    settings = read_settings()
     opportunity = looked_up(settings, named)
     with connect(settings) as connection:
         card = read_cards(connection.api, [opportunity]).get(opportunity)
@@ -51,7 +57,7 @@ def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> No
         for activity in snapshot.activities
     ]
     data, history = card.data(), _history(settings, opportunity, connection.base_url)
-    if as_json:
+    if wants_json():
         entries = [entry.data() for entry in history]
         print_json({"organization": connection.base_url, **data, "close_activities": closes, "log": entries})
         return
@@ -138,14 +144,13 @@ def log(
     organization: str,
     limit: int | None,
     as_json: bool,
-    env_file: Path | None,
 ) -> None:
     """Show who closed or reopened what, when, from which machine and as which user.
 
     Every close and reopen that this connector did is in the log: those of single commands, scripts, jobs and the
     endpoint. CONNECTOR_STORE says where it is kept, CONNECTOR_LOG_DAYS for how long.
     """
-    settings = read_settings(env_file, STORE_ONLY)
+    settings = read_settings(STORE_ONLY)
     chosen = AuditFilter(opportunity, since, job, by, organization)
     with opened(settings) as ledger:
         ledger.audit.forget(settings.log_days)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -49,7 +48,7 @@ def shared(settings: Settings) -> bool:
 )
 @env_file_option
 @verbose_option
-def worker(*, dead_after: float, env_file: Path | None) -> int:
+def worker(*, dead_after: float) -> int:
     """Work on the bulk jobs of a shared store, together with other machines.
 
     Run it on as many machines as you like, with the same settings: CONNECTOR_STORE is a PostgreSQL database, and the
@@ -60,7 +59,7 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
     resume, cancel and status works from anywhere. Ctrl-C (or SIGTERM) finishes what is in flight; a second one stops at
     once.
     """
-    settings = read_settings(env_file)
+    settings = read_settings()
     if not shared(settings):
         raise SettingsError(
             "Workers need a store that machines share, and CONNECTOR_STORE names a file or nothing.",

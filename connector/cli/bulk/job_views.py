@@ -13,6 +13,7 @@ from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.status import done_of, parts_of
 from connector.bulk.words import command_line, duration, file_name, limits_words, moment_words, reason_words, rows
 from connector.cli.failure_text import ExitCode
+from connector.cli.run_options import wants_json
 from connector.cli.screen import RowCounter, TextTable, console, legible, print_json, say, show
 from connector.clock import Clock, SystemClock
 from connector.closing.close import Preview
@@ -168,7 +169,7 @@ def _pace(data: Mapping[str, object]) -> str:
     return f", {governor['rate']} rows/s{end}"
 
 
-def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_json: bool) -> int:
+def show_reconciliation(ledger: Ledger, job: Job, connection: Connection) -> int:
     """Compare and show what does not match. Returns the exit code."""
     from connector.bulk.reconcile import Reconciliation
 
@@ -179,7 +180,7 @@ def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_
     finally:
         line.end()
     checked, later, unread = compared.checked, compared.later, dict(compared.unread)
-    if as_json:
+    if wants_json():
         data = {"job": job.name, "checked": checked, "mismatches": mismatches, "open": ledger.counts(job.name).open}
         print_json(data | {"left_later_by_other_jobs": later, "not_compared": unread})
     else:
@@ -196,7 +197,7 @@ def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_
     return ExitCode.FAILED if mismatches else ExitCode.DONE
 
 
-def show_undo(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
+def show_undo(ledger: Ledger, job: Job, settings: Settings) -> int:
     """Show what undoing a job would do to its rows, as the organization is now. Returns the exit code."""
     from connector.bulk.planning import PROBLEMS, previews
 
@@ -214,7 +215,7 @@ def show_undo(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) ->
             if refused <= PROBLEMS:
                 key = str(row.intent.opportunity_id)
                 problems.append({"row": row.number, "opportunity_id": key, "reason": reason})
-    if as_json:
+    if wants_json():
         print_json({"job": job.name, "would_reopen": planned, "would_refuse": refused, "problems": problems})
     else:
         for each in problems:

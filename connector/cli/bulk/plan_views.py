@@ -22,6 +22,7 @@ from connector.bulk.words import command_line, duration, reason_words, rows
 from connector.cli.bulk.process import read_names
 from connector.cli.capture_option import side_effects
 from connector.cli.failure_text import ExitCode
+from connector.cli.run_options import wants_json
 from connector.cli.screen import RowCounter, TextTable, print_json, say, show, tell
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
@@ -122,7 +123,6 @@ def show_job_plan(
     ask: int = 0,
     *,
     yes: bool = False,
-    as_json: bool,
 ) -> int:
     """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed.
 
@@ -142,7 +142,7 @@ def show_job_plan(
         if review is not None:
             write_plan_review(review, path, read_names(connection))
         kept = fresh_answers(settings, SystemClock().now())
-        if as_json:
+        if wants_json():
             basis: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
             basis |= {"review": str(review)} if review else {}
             basis |= {"answers": [answer.data() for answer in counter.answers]} if ask else {}

@@ -14,7 +14,7 @@ from connector.bulk.words import BINDS, duration
 from connector.cli.bulk.process import opened
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
-from connector.cli.run_options import STORE_ONLY, bypass_options, read_settings, run_options
+from connector.cli.run_options import STORE_ONLY, bypass_options, read_settings, run_options, wants_json
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.emulator.seeding.twin import TwinRefused, read_twin
 from connector.emulator.stand_ins import LogicStub, all_stand_ins, read_stand_ins
@@ -46,23 +46,13 @@ LISTED = 10
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A page with the curve (.html).")
 @bypass_options
 @run_options
-def rehearse(
-    *,
-    plan: Path,
-    like: Path,
-    users: int,
-    learn: str | None,
-    stand_ins: Path | None,
-    out: Path | None,
-    as_json: bool,
-    env_file: Path | None,
-) -> int:
+def rehearse(*, plan: Path, like: Path, users: int, learn: str | None, stand_ins: Path | None, out: Path | None) -> int:
     """Play a plan against a model of the organization.
 
     It says how long the plan takes, what it sets off and what is refused. The pipeline, the pacing
     and the ledger are those of a real run, on a virtual clock. Nothing is sent.
     """
-    settings = read_settings(env_file, STORE_ONLY)
+    settings = read_settings(STORE_ONLY)
     head, capture, summary = read_head(plan), read_capture(like), read_summary(plan)
     measured, work = _measured(settings, learn, summary)
     stubs, gaps = _twin(like, stand_ins)
@@ -76,7 +66,7 @@ def rehearse(
     report = RehearsalReport(plan, summary, total, result, rehearsal.limits(), users, work, gaps)
     if out is not None:
         report.write(out)
-    if as_json:
+    if wants_json():
         print_json(report.data())
     else:
         _show(report, out)

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import click
@@ -27,7 +26,7 @@ from connector.cli.bulk.limit_options import limits_of, take_up
 from connector.cli.bulk.plan_views import show_closes
 from connector.cli.bulk.process import begun_with, clients_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
-from connector.cli.run_options import STORE_ONLY, as_begun, read_settings
+from connector.cli.run_options import STORE_ONLY, as_begun, read_settings, wants_json
 from connector.cli.screen import broken, print_json, room, say, tell
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
@@ -45,7 +44,7 @@ _NAMES_WITHIN = 10.0
 """Seconds that the end of a job waits for the names its reports show; without them they show ids."""
 
 
-def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_going: bool = False) -> int:
+def work(ledger: Ledger, job: Job, settings: Settings, *, keep_going: bool = False) -> int:
     """Work on a job until it ends or is stopped, and say what came of it. Returns the exit code.
 
     With `keep_going` it does not stop where many rows fail alike.
@@ -55,7 +54,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_go
         same_organization(job, connection.base_url)
         check_again(ledger, job.name)
         pending = prepare_ahead(ledger, connection)
-        return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
+        return work_with(ledger, job, settings, connection, pending, keep_going=keep_going)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,6 @@ def work_with(
     connection: Connection,
     pending: PendingConnection,
     *,
-    as_json: bool,
     keep_going: bool,
 ) -> int:
     """Work on a job with a connection that was made for it, as `work` does; `pending` has begun."""
@@ -115,7 +113,7 @@ def work_with(
     if left := unchecked(ledger, job.name):
         resume = command_line("bulk", "resume", job.name)
         tell(f"{rows(left)} closed last, and not read again to see whether they stand as asked. That does: {resume}")
-    if as_json:
+    if wants_json():
         print_json(data)
     else:
         show_counts(job.name, ending.counts, data | {"last_run": None})
@@ -162,11 +160,11 @@ def watch_job(ledger: Ledger, job: Job) -> None:
         view.end()
 
 
-def show_status(ledger: Ledger, name: str | None, organization: str, *, as_json: bool) -> int:
+def show_status(ledger: Ledger, name: str | None, organization: str) -> int:
     """Show where a job stands, or without a name list the jobs of an organization. Returns the exit code."""
     jobs = [ledger.job(name)] if name else jobs_of(ledger, organization)
     statuses = [status_data(ledger, job) for job in jobs]
-    if as_json:
+    if wants_json():
         print_json(statuses[0] if name else {"jobs": statuses})
     elif name:
         show_counts(name, ledger.counts(name), statuses[0])
@@ -190,15 +188,15 @@ def code(ending: RunResult) -> int:
     return ExitCode.PARTLY_DONE if ending.stopped else ExitCode.REFUSED
 
 
-def say_desired_state(name: str, desired_state: DesiredState, *, as_json: bool, env_file: Path | None) -> int:
+def say_desired_state(name: str, desired_state: DesiredState) -> int:
     """Say to the workers of a job what is wanted, and to the person what that means. Returns the exit code."""
-    settings = read_settings(env_file, STORE_ONLY)
+    settings = read_settings(STORE_ONLY)
     with opened(settings) as ledger:
         finished = ledger.job(name).state is JobState.FINISHED
         if not finished:
             ledger.set_desired_state(name, desired_state)
         data = status_data(ledger, ledger.job(name))
-    if as_json:
+    if wants_json():
         print_json(data)
     else:
         say(
@@ -216,7 +214,7 @@ def go_on(context: click.Context, ledger: Ledger, job: Job, settings: Settings, 
     take_up(context, ledger, job, settings, rows=pilot)
 
 
-def compare_with_plan(source: Source, connection: Connection, settings: Settings, *, as_json: bool) -> None:
+def compare_with_plan(source: Source, connection: Connection, settings: Settings) -> None:
     """Say where the metadata moved since the plan file was made; end where its rows set off something else by now.
 
     Steps, processes and flows are read again; a plan without a capture says nothing of them. Raises InputError.
@@ -244,37 +242,37 @@ def compare_with_plan(source: Source, connection: Connection, settings: Settings
     if changes and not source.despite_changes:
         tell("Plan again, or go on with --despite-changes.")
         reason = "What the rows set off changed since the plan was made; nothing was changed in the organization."
-        refuse(reason, as_json=as_json, changes=changes)
+        refuse(reason, changes=changes)
 
 
-def refuse(reason: str, *, as_json: bool, code: int = ExitCode.REFUSED, **more: object) -> NoReturn:
+def refuse(reason: str, *, code: int = ExitCode.REFUSED, **more: object) -> NoReturn:
     """Say why nothing is done, and end."""
-    if as_json:
+    if wants_json():
         print_json({"status": "refused", "reason": reason, **more})
     else:
         say(reason)
     raise click.exceptions.Exit(code)
 
 
-def nothing_found(base_url: str, *, as_json: bool) -> int:
+def nothing_found(base_url: str) -> int:
     """Say that a query finds nothing, so that no job is made. Returns the exit code."""
     sentence = f"The query finds no opportunities in {base_url} that this user can see: nothing was done."
-    if as_json:
+    if wants_json():
         print_json({"job": None, "total": 0, "message": sentence})
     else:
         say(sentence)
     return ExitCode.DONE
 
 
-def nothing_done(ledger: Ledger, name: str, sentence: str = "", *, as_json: bool) -> int:
+def nothing_done(ledger: Ledger, name: str, sentence: str = "") -> int:
     """Say why nothing is done with a job (None given: it is finished), and where it stands. Returns the exit code."""
     counts = ledger.counts(name)
     tell(sentence or finished_before(ledger.job(name), counts))
-    show_status(ledger, name, "", as_json=as_json)
+    show_status(ledger, name, "")
     return code(RunResult(counts, DesiredState.RUN, stopped=counts.open > 0, blocked=None))
 
 
-def agree(question: str, *, agreed: bool, as_json: bool, count: int | None = None) -> None:
+def agree(question: str, *, agreed: bool, count: int | None = None) -> None:
     """Ask, unless somebody `agreed` already; who does not agree is told that nothing was changed, and it ends.
 
     Where nobody has listed the records, `count` is how many there are, and is typed to agree. Raises click.UsageError
@@ -294,7 +292,7 @@ def agree(question: str, *, agreed: bool, as_json: bool, count: int | None = Non
     except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
         click.echo(err=True)
         code = ExitCode.INTERRUPTED
-    refuse("Not confirmed; nothing was changed.", as_json=as_json, code=code)
+    refuse("Not confirmed; nothing was changed.", code=code)
 
 
 def _typed(question: str) -> str:
@@ -311,7 +309,6 @@ def begin(
     connection: Connection,
     *,
     agreed: bool,
-    as_json: bool,
 ) -> PendingConnection | None:
     """Make a job of the rows once somebody agrees, and return what is under way for its run; None without rows.
 
@@ -324,7 +321,7 @@ def begin(
     if source.file is not None and source.plan_head() and not agreed:
         show_closes(Summary.of(read_summary(source.file)), connection)
     question = f"Close {source.first_of(closes)} of {connection.base_url} as job {name}?"
-    agree(question, agreed=agreed, as_json=as_json, count=closes.total() if source.file is None else None)
+    agree(question, agreed=agreed, count=closes.total() if source.file is None else None)
     pending = prepare_ahead(ledger, connection)
     options = {**source.data(), **begun_with(settings, limits)}
     ledger.create(name, rows(), options=options, organization=connection.base_url, who=who())
