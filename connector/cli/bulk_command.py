@@ -62,10 +62,7 @@ def bulk() -> None:
 @plan_options
 @bypass_options
 @run_options
-@click.pass_context
-def plan(
-    context: click.Context, *, out: Path | None, seconds_per_step: float, capture_file: Path | None, ask: int, yes: bool
-) -> int:
+def plan(*, out: Path | None, seconds_per_step: float, capture_file: Path | None, ask: int, yes: bool) -> int:
     """Show what would happen to each row, and write a plan file.
 
     The rows are those of FILE or of a query. Nothing is changed in the organization; `run` carries the plan file out,
@@ -73,7 +70,7 @@ def plan(
     """
     from connector.cli.bulk.plan_views import show_job_plan
 
-    source = source_of(context)
+    source = source_of()
     settings = read_settings()
     out = out or source.plan_file()
     return show_job_plan(source, settings, out, seconds_per_step, capture_file, ask, yes=yes)
@@ -95,8 +92,7 @@ def plan(
 @limit_options
 @bypass_options
 @run_options
-@click.pass_context
-def run(context: click.Context, *, name: str | None, join: bool, keep_going: bool, yes: bool, dry_run: bool) -> int:
+def run(*, name: str | None, join: bool, keep_going: bool, yes: bool, dry_run: bool) -> int:
     """Close the opportunities of FILE or of a query, as a job.
 
     FILE has rows, or is a plan file. The same command again goes on with the same job; one that is paused, or has done
@@ -105,7 +101,7 @@ def run(context: click.Context, *, name: str | None, join: bool, keep_going: boo
     from connector.cli.bulk.plan_views import show_job_plan
     from connector.cli.bulk.run_job import begin
 
-    source = source_of(context)
+    source = source_of()
     settings = as_begun(read_settings(), source.plan_head())
     if dry_run:
         path = Path(file_name(checked_name(name), ".plan.jsonl")) if name else source.plan_file()
@@ -121,9 +117,9 @@ def run(context: click.Context, *, name: str | None, join: bool, keep_going: boo
                 job = ledger.find(job_name)
                 if job is not None:
                     source.must_be_of(job, ledger, rows)
-                    go_on(context, ledger, job, settings, source.pilot)
+                    go_on(ledger, job, settings, source.pilot)
                 else:
-                    pending = begin(context, ledger, job_name, source, rows, connection, agreed=yes)
+                    pending = begin(ledger, job_name, source, rows, connection, agreed=yes)
                     if pending is None:
                         return nothing_found(connection.base_url)
             job = ledger.job(job_name)
@@ -140,8 +136,7 @@ def run(context: click.Context, *, name: str | None, join: bool, keep_going: boo
 @all_limit_options
 @bypass_options
 @run_options
-@click.pass_context
-def resume(context: click.Context, *, name: str, join: bool, keep_going: bool, yes: bool) -> int:
+def resume(*, name: str, join: bool, keep_going: bool, yes: bool) -> int:
     """Go on with a job that was paused, stopped or broken off.
 
     It may have been begun on another machine, if the store is one that machines share. Its limits stay, unless you
@@ -155,7 +150,7 @@ def resume(context: click.Context, *, name: str, join: bool, keep_going: bool, y
             return nothing_done(ledger, name)
         if left:
             agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes)
-        take_up(context, ledger, ledger.job(name), settings)
+        take_up(ledger, ledger.job(name), settings)
         if ledger.job(name).desired_state is not DesiredState.RUN:
             ledger.set_desired_state(name, DesiredState.RUN)
         return work(ledger, ledger.job(name), settings, keep_going=keep_going)
@@ -165,8 +160,7 @@ def resume(context: click.Context, *, name: str, join: bool, keep_going: bool, y
 @job_argument()
 @all_limit_options
 @run_options
-@click.pass_context
-def set_limits(context: click.Context, *, name: str) -> int:
+def set_limits(*, name: str) -> int:
     """Change the limits of a job, also while it runs.
 
     Every process that works on it follows within seconds; `none` takes a limit away.
@@ -174,10 +168,10 @@ def set_limits(context: click.Context, *, name: str) -> int:
     settings = read_settings(STORE_ONLY)
     with opened(settings) as ledger:
         job = ledger.whole(name)
-        if says_limits(context):
+        if says_limits():
             pending = ledger.counts(name).of(ItemStatus.PENDING)
             before = JobLimits.of(job.options)
-            job = ledger.set_limits(name, limits_of(context, before, pending, settings, ledger.clock.now()))
+            job = ledger.set_limits(name, limits_of(before, pending, settings, ledger.clock.now()))
         data = status_data(ledger, job)
     if wants_json():
         print_json(data)

@@ -56,20 +56,17 @@ from connector.settings.settings import Settings
 @if_plan_option
 @bypass_options
 @run_options
-@click.pass_context
-def close(
-    context: click.Context, /, *, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: str | None
-) -> int:
+def close(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: str | None) -> int:
     """Close an opportunity as won or lost, with its quotes.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Running it again is safe: it
     looks first and does only what is left.
     """
-    request = requested(context, opportunity)
+    request = requested(opportunity)
     agreed = yes or if_plan is not None
     require_a_way_to_agree(agreed or dry_run)
     settings = read_settings()
-    intent = with_defaults(context, request, settings, opportunity)
+    intent = with_defaults(request, settings, opportunity)
     if dry_run:
         return show_only(settings, intent)
     question = f"Close it as {intent.outcome}"
@@ -84,19 +81,18 @@ def close(
 @capture_option
 @bypass_options
 @run_options
-@click.pass_context
-def plan(context: click.Context, /, *, opportunity: UUID | RecordKey, reopens: bool, capture_file: Path | None) -> int:
+def plan(*, opportunity: UUID | RecordKey, reopens: bool, capture_file: Path | None) -> int:
     """Show what closing an opportunity would do, and a digest that names it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Nothing is changed.
     """
     if reopens:
-        refuse_given(context, "--reopen")
+        refuse_given("--reopen")
         settings = read_settings()
         return show_only(settings, ReopenIntent(looked_up(settings, opportunity)), capture_file)
-    closing = requested(context, opportunity)
+    closing = requested(opportunity)
     settings = read_settings()
-    return show_only(settings, with_defaults(context, closing, settings, opportunity), capture_file)
+    return show_only(settings, with_defaults(closing, settings, opportunity), capture_file)
 
 
 def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None = None) -> int:

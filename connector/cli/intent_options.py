@@ -11,7 +11,7 @@ from uuid import UUID
 
 import click
 
-from connector.cli.lazy import keep_under
+from connector.cli.lazy import keep_under, kept
 from connector.cli.record_id import looked_up, record_name
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, DraftPolicy, Intent, Outcome
@@ -91,13 +91,13 @@ def intent_options(command: Function) -> Function:
     return command
 
 
-def requested(context: click.Context, opportunity: UUID | RecordKey) -> Intent:
+def requested(opportunity: UUID | RecordKey) -> Intent:
     """Return what the options of this command line ask for. Raises InputError and click.UsageError.
 
     For a key there is no id yet: `with_defaults` gives it one.
     """
     opportunity_id = UUID(int=0) if isinstance(opportunity, RecordKey) else opportunity
-    options = _given(context)
+    options = kept(_GIVEN)
     if "outcome" not in options:
         raise click.UsageError("Say how it ends: --won or --lost.")
     try:
@@ -114,21 +114,21 @@ def _as_option(field: re.Match[str]) -> str:
     return f"--{field[0].replace('_', '-')}"
 
 
-def given_to_all(context: click.Context) -> dict[str, object]:
+def given_to_all() -> dict[str, object]:
     """Return what the options of this command line say, by the names of columns: for rows that do not say it."""
-    return dict(_given(context))
+    return kept(_GIVEN)
 
 
-def refuse_given(context: click.Context, option: str) -> None:
+def refuse_given(option: str) -> None:
     """Raise click.UsageError when an intent was given beside `option`, which goes without."""
-    if _given(context):
+    if kept(_GIVEN):
         raise click.UsageError(f"{option} goes without any option that says how to close.")
 
 
-def with_defaults(context: click.Context, intent: Intent, settings: Settings, opportunity: UUID | RecordKey) -> Intent:
+def with_defaults(intent: Intent, settings: Settings, opportunity: UUID | RecordKey) -> Intent:
     """Return the intent for this opportunity; what the command line leaves open is as the settings say.
 
     Raises InputError for a key that has not one record.
     """
     intent = replace(intent, opportunity_id=looked_up(settings, opportunity))
-    return intent if "drafts" in _given(context) else replace(intent, drafts=settings.drafts)
+    return intent if "drafts" in kept(_GIVEN) else replace(intent, drafts=settings.drafts)

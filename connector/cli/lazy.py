@@ -88,3 +88,9 @@ def keep_under(key: str, *unsaid: object) -> Callable[[click.Context, click.Para
             context.meta.setdefault(key, {})[str(option.name)] = value
 
     return keep
+
+
+def kept(key: str) -> dict[str, Any]:
+    """Return the options of this command line that are kept under `key`; none outside of a command line."""
+    context = click.get_current_context(silent=True)
+    return dict(context.meta.get(key, {})) if context else {}

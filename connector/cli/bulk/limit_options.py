@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from connector.bulk.words import command_line, limits_words
-from connector.cli.lazy import keep_under
+from connector.cli.lazy import keep_under, kept
 from connector.cli.worker_command import shared
 from connector.errors import InputError
 from connector.ledger.job_limits import KEPT_AS, JobLimits, read_rate
@@ -51,22 +51,20 @@ def all_limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _ROWS(limit_options(command))
 
 
-def limits_of(
-    context: click.Context, before: JobLimits, pending: int, settings: Settings, now: datetime, rows: int | None = None
-) -> JobLimits:
+def limits_of(before: JobLimits, pending: int, settings: Settings, now: datetime, rows: int | None = None) -> JobLimits:
     """Return the limits of a job with what the command line says about them; `rows` stands for its `--limit`.
 
     `pending` is how many rows are still to do. Raises InputError.
     """
-    options: dict[str, Any] = dict(context.meta.get(_KEPT, {}))
+    options = kept(_KEPT)
     if rows is not None:
         options["limit"] = str(rows)
     data = before.data()
     for name, value in options.items():
-        kept = "leave" if name == "limit" else name
-        data.pop(kept, None)
+        limit = "leave" if name == "limit" else name
+        data.pop(limit, None)
         if value not in (NONE, (NONE,)):
-            data[kept] = _value(name, value, pending, now)
+            data[limit] = _value(name, value, pending, now)
     limits = JobLimits.of({KEPT_AS: data})
     if shared(settings) and any(window.zone is None for window in limits.windows):
         raise InputError(
@@ -92,7 +90,7 @@ def _value(name: str, value: Any, pending: int, now: datetime) -> object:
     return int(digits)
 
 
-def take_up(context: click.Context, ledger: Ledger, job: Job, settings: Settings, rows: int | None = None) -> None:
+def take_up(ledger: Ledger, job: Job, settings: Settings, rows: int | None = None) -> None:
     """Let a job go on within the limits that it has and those that are given now; one on rows that is reached is over.
 
     Raises InputError where it would stop at once.
@@ -100,7 +98,7 @@ def take_up(context: click.Context, ledger: Ledger, job: Job, settings: Settings
     before, now, counts = JobLimits.of(job.options), ledger.clock.now(), ledger.counts(job.name)
     if before.reached(now, counts, job.operations) == "limit":
         before = before.without_pilot()
-    limits = limits_of(context, before, counts.of(ItemStatus.PENDING), settings, now, rows)
+    limits = limits_of(before, counts.of(ItemStatus.PENDING), settings, now, rows)
     reached = limits.reached(now, counts, job.operations)
     if reached and counts.open:
         option = f"--{reached.replace('_', '-')}"
@@ -112,6 +110,6 @@ def take_up(context: click.Context, ledger: Ledger, job: Job, settings: Settings
         ledger.set_limits(job.name, limits)
 
 
-def says_limits(context: click.Context) -> bool:
+def says_limits() -> bool:
     """Return whether the command line says anything about limits."""
-    return bool(context.meta.get(_KEPT))
+    return bool(kept(_KEPT))

@@ -205,13 +205,13 @@ def say_desired_state(name: str, desired_state: DesiredState) -> int:
     return ExitCode.DONE
 
 
-def go_on(context: click.Context, ledger: Ledger, job: Job, settings: Settings, pilot: int | None) -> None:
+def go_on(ledger: Ledger, job: Job, settings: Settings, pilot: int | None) -> None:
     """Let a job go on that the same command began earlier."""
     counts = ledger.counts(job.name)
     if job.finished is not None and not unchecked(ledger, job.name):
         tell(finished_before(job, counts))
     may_go_on(ledger, job, counts.open)
-    take_up(context, ledger, job, settings, rows=pilot)
+    take_up(ledger, job, settings, rows=pilot)
 
 
 def compare_with_plan(source: Source, connection: Connection, settings: Settings) -> None:
@@ -301,14 +301,7 @@ def _typed(question: str) -> str:
 
 
 def begin(
-    context: click.Context,
-    ledger: Ledger,
-    name: str,
-    source: Source,
-    rows: Rows,
-    connection: Connection,
-    *,
-    agreed: bool,
+    ledger: Ledger, name: str, source: Source, rows: Rows, connection: Connection, *, agreed: bool
 ) -> PendingConnection | None:
     """Make a job of the rows once somebody agrees, and return what is under way for its run; None without rows.
 
@@ -317,7 +310,7 @@ def begin(
     closes, settings = source.outcomes(rows), connection.settings
     if not closes:
         return None
-    limits = limits_of(context, JobLimits(), closes.total(), settings, ledger.clock.now(), source.pilot)
+    limits = limits_of(JobLimits(), closes.total(), settings, ledger.clock.now(), source.pilot)
     if source.file is not None and source.plan_head() and not agreed:
         show_closes(Summary.of(read_summary(source.file)), connection)
     question = f"Close {source.first_of(closes)} of {connection.base_url} as job {name}?"

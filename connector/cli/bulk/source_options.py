@@ -13,7 +13,7 @@ from connector.bulk.planning import is_plan
 from connector.bulk.source import Source
 from connector.cli.capture_option import capture_option
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
-from connector.cli.lazy import keep_under
+from connector.cli.lazy import keep_under, kept
 from connector.cli.run_options import yes_option
 from connector.cli.screen import tell
 from connector.closing.organization import Query
@@ -130,24 +130,33 @@ def _fetchxml(file: Path | None) -> str:
         raise click.UsageError(f"{file} is no FetchXML that can be read: {error}.") from None
 
 
-def source_of(context: click.Context) -> Source:
+def source_of() -> Source:
     """Return what the options of this command line say. Raises click.UsageError."""
-    kept = context.meta[_KEPT]
-    query = Query(kept["where"].strip(), kept["older_than"], kept["view"].strip(), _fetchxml(kept["fetchxml"]))
-    if kept["file"] is not None and query != Query():
+    options = kept(_KEPT)
+    query = Query(
+        options["where"].strip(), options["older_than"], options["view"].strip(), _fetchxml(options["fetchxml"])
+    )
+    if options["file"] is not None and query != Query():
         raise click.UsageError(f"Rows come from a file or from a query ({_QUERIES}), not from both.")
-    if kept["file"] is None and query == Query():
+    if options["file"] is None and query == Query():
         raise click.UsageError(f"Name a file of rows, or say what to look for: {_QUERIES}.")
     if (query.view or query.fetchxml) and query not in (Query(view=query.view), Query(fetchxml=query.fetchxml)):
         raise click.UsageError("A view goes without any other query, and so does FetchXML.")
-    if kept["file"] is not None and is_plan(kept["file"]):
-        refuse_given(context, "A plan file")
-    intent_values = given_to_all(context)
-    if kept["file"] is None and "outcome" not in intent_values:
+    if options["file"] is not None and is_plan(options["file"]):
+        refuse_given("A plan file")
+    intent_values = given_to_all()
+    if options["file"] is None and "outcome" not in intent_values:
         raise click.UsageError("Say how the opportunities of a query end: --won or --lost.")
-    rows = _row_file(kept)
+    rows = _row_file(options)
     return Source(
-        kept["file"], rows, tell, query, intent_values, kept["limit"], kept["strict"], kept["despite_changes"]
+        options["file"],
+        rows,
+        tell,
+        query,
+        intent_values,
+        options["limit"],
+        options["strict"],
+        options["despite_changes"],
     )
 
 
