@@ -100,17 +100,13 @@ def preview(connection: Connection, intent: AnyIntent) -> close.Preview:
 
 def _kept(connection: Connection, intents: Sequence[AnyIntent], if_plans: Mapping[UUID, str | None]) -> list[Report]:
     act = partial(close.fulfil_many, connection.organization, intents, if_plans=if_plans)
-    return audited(connection, connection.settings, intents, act, connection.tell)
+    return audited(connection, intents, act, connection.tell)
 
 
 def audited(
-    connection: Connection,
-    settings: Settings,
-    intents: Sequence[AnyIntent],
-    act: Callable[[], list[Report]],
-    tell: Callable[[str], None],
+    connection: Connection, intents: Sequence[AnyIntent], act: Callable[[], list[Report]], tell: Callable[[str], None]
 ) -> list[Report]:
-    """Return what `act` reports of the intents, in order, and keep it in the audit log of the settings.
+    """Return what `act` reports of the intents, in order, and keep it in the audit log of the connection.
 
     Where no entry can be written, that is said, and the action goes on.
     """
@@ -119,7 +115,7 @@ def audited(
     source = AuditSource(door, by, socket.gethostname(), user, connection.base_url)
     entries = [AuditEntry("", intent.opportunity_id, source) for intent in intents]
     with ExitStack() as closing:
-        opened = _begun(settings, entries, closing, tell)
+        opened = _begun(connection.settings, entries, closing, tell)
         try:
             reports = act()
         except InputError as error:  # it is raised before anything is done

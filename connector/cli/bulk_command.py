@@ -113,7 +113,7 @@ def run(*, name: str | None, join: bool, keep_going: bool, yes: bool, dry_run: b
         with connect(settings) as connection:
             with source.opened(settings.drafts, connection) as rows:
                 source.must_belong(connection.base_url)
-                compare_with_plan(source, connection, settings)
+                compare_with_plan(source, connection)
                 job = ledger.find(job_name)
                 if job is not None:
                     source.must_be_of(job, ledger, rows)
@@ -124,7 +124,7 @@ def run(*, name: str | None, join: bool, keep_going: bool, yes: bool, dry_run: b
                         return nothing_found(connection.base_url)
             job = ledger.job(job_name)
             if pending is not None:
-                return work_with(ledger, job, settings, connection, pending, keep_going=keep_going)
+                return work_with(ledger, job, connection, pending, keep_going=keep_going)
         return work(ledger, job, settings, keep_going=keep_going)
 
 

@@ -15,7 +15,6 @@ from connector.cli.screen import tell
 from connector.closing.close import Preview
 from connector.closing.model import Plan, Refusal
 from connector.errors import InputError
-from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
     from connector.organization.capture_model import Capture
@@ -32,7 +31,7 @@ capture_option = click.option(
 )
 
 
-def side_effects(settings: Settings, connection: Connection, file: Path | None) -> SideEffects | None:
+def side_effects(connection: Connection, file: Path | None) -> SideEffects | None:
     """Return what counts the side effects of plans; None where there is no capture. Raises InputError.
 
     What makes a capture less than it seems is said: another user, another time, an emulator.
@@ -41,6 +40,7 @@ def side_effects(settings: Settings, connection: Connection, file: Path | None) 
     from connector.organization.capture_reading import caller_mark, read_metadata_stamp
     from connector.organization.side_effects import SideEffects
 
+    settings = connection.settings
     path = file or kept_capture_path(settings)
     if file is None and not path.exists():
         return None
@@ -66,9 +66,7 @@ def with_effects(seen: Preview, effects: SideEffects) -> Preview:
     return replace(seen, verdict=replace(seen.verdict, digest=f"{seen.verdict.digest}{_AND}{effects.digest}"))
 
 
-def steps_of(
-    digest: str, settings: Settings, connection: Connection, look: Callable[[], Preview]
-) -> tuple[str, Refusal | None]:
+def steps_of(digest: str, connection: Connection, look: Callable[[], Preview]) -> tuple[str, Refusal | None]:
     """Return the part of a digest that names a plan's steps, and a refusal where they set off something else now.
 
     What they set off is told by the last capture. Raises InputError where there is none.
@@ -76,7 +74,7 @@ def steps_of(
     steps, _, approved = digest.partition(_AND)
     if not approved:
         return steps, None
-    effects = side_effects(settings, connection, None)
+    effects = side_effects(connection, None)
     if effects is None:
         raise InputError(
             "The digest names what the plan sets off, by a capture that is not here; nothing was changed.",

@@ -102,7 +102,7 @@ def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None =
         planned = preview(connection.organization, intent)
         around = read_context(connection, intent, local_day(SystemClock()))
         kept = fresh_answers(settings, SystemClock().now())
-        effects = side_effects(settings, connection, capture_file)
+        effects = side_effects(connection, capture_file)
         if effects is not None:
             planned = with_effects(planned, effects)
         if wants_json():
@@ -184,7 +184,7 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
         around = read_context(connection, action.intent, local_day(SystemClock()))
         digest, refusal = action.if_plan, None
         if digest is not None:
-            digest, refusal = steps_of(digest, settings, connection, lambda: preview(organization, action.intent))
+            digest, refusal = steps_of(digest, connection, lambda: preview(organization, action.intent))
         if not action.agreed:
             plan = _shown(action, organization, metadata, around)
             try:
@@ -199,8 +199,8 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
         try:
             fulfilment = partial(fulfil, organization, action.intent, pause=_wait_and_tell, if_plan=digest)
             act = fulfilment if refusal is None else partial(_refused, refusal)
-            (report,) = audited(connection, settings, [action.intent], lambda: [act()], tell)
-            if action.as_json and report.steps:  # the record is told as it stands
+            (report,) = audited(connection, [action.intent], lambda: [act()], tell)
+            if wants_json() and report.steps:  # the record is told as it stands
                 around = read_context(connection, action.intent, around.today)
         except KeyboardInterrupt:
             return _say_interrupted(action, organization)

@@ -70,13 +70,13 @@ def examine(load: Callable[[], Settings], connect: Callable[[Settings], Connecti
         return
     yield Check("settings", Verdict.OK, f"Complete, for {settings.url}.")
     try:
-        yield from _examine_organization(settings, connection, clock)
+        yield from _examine_organization(connection, clock)
     finally:
         connection.close()
 
 
-def _examine_organization(settings: Settings, connection: Connection, clock: Clock) -> Iterator[Check]:
-    diagnosis = connection.diagnosis
+def _examine_organization(connection: Connection, clock: Clock) -> Iterator[Check]:
+    settings, diagnosis = connection.settings, connection.diagnosis
     try:
         signed_in = diagnosis.who_am_i()
     except ConnectorError as error:
@@ -85,7 +85,7 @@ def _examine_organization(settings: Settings, connection: Connection, clock: Clo
     yield Check("sign-in", Verdict.OK, "A token was given and accepted.")
     yield Check("organization", Verdict.OK, f"Reached {connection.base_url}, id {signed_in.organization_id}.")
     yield Check("application user", Verdict.OK, f"Known there as user {signed_in.user_id}.")
-    yield from _examine_others(settings, connection)
+    yield from _examine_others(connection)
     yield from examine_privileges(diagnosis, impersonating=signed_in.user_id if settings.impersonate else None)
     yield from examine_offer(diagnosis, connection.organization, settings.close_action)
     yield from examine_what_runs(connection, clock)
@@ -94,12 +94,14 @@ def _examine_organization(settings: Settings, connection: Connection, clock: Clo
     yield _examine_answers(settings, diagnosis, clock)
 
 
-def _examine_others(settings: Settings, connection: Connection) -> Iterator[Check]:
+def _examine_others(connection: Connection) -> Iterator[Check]:
     """Yield a finding for each further identity: bulk work is shared out to all of them."""
     for client in connection.clients[1:]:
         name = f"identity {client.name}"
         try:
-            user = Diagnosis(client.handler, connection.base_url, impersonate=settings.impersonate).who_am_i()
+            user = Diagnosis(
+                client.handler, connection.base_url, impersonate=connection.settings.impersonate
+            ).who_am_i()
         except ConnectorError as error:
             yield of_failure(name, Verdict.FAILED, error)
         else:

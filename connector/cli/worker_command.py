@@ -68,7 +68,7 @@ def worker(*, dead_after: float) -> int:
     clock = SystemClock()
     with opened(settings, dead_after) as ledger, connect(settings) as connection:
         connection.prepare()
-        machine = _machine(settings, ledger, connection, clock, dead_after)
+        machine = _machine(ledger, connection, clock, dead_after)
         users = ", ".join(client.name for client in connection.clients)
         tell(f"Ready for the jobs of {connection.base_url}, as {users}.")
         stopped: list[bool] = []
@@ -82,10 +82,10 @@ def worker(*, dead_after: float) -> int:
     return ExitCode.DONE
 
 
-def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connection, most_alike: float) -> RunResult:
+def work_beside(ledger: Ledger, job: Job, connection: Connection, most_alike: float) -> RunResult:
     """Work on the shared store, as `connector worker` does, until the job needs nobody any more or this is stopped."""
     clock = SystemClock()
-    machine = _machine(settings, ledger, connection, clock, LEASE, most_alike)
+    machine = _machine(ledger, connection, clock, LEASE, most_alike)
     view = view_on(sys.stderr, clock)
     progress = JobProgress(ledger, job, clock, view.show)
     stopped: list[bool] = []
@@ -108,28 +108,23 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
 
 
 def _machine(
-    settings: Settings,
-    ledger: Ledger,
-    connection: Connection,
-    clock: Clock,
-    dead_after: float,
-    most_alike: float = ALIKE,
+    ledger: Ledger, connection: Connection, clock: Clock, dead_after: float, most_alike: float = ALIKE
 ) -> Machine:
     from connector.bulk.machine import Machine
     from connector.bulk.time_slices import Heartbeat
 
-    clients, heartbeat = clients_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
+    heartbeat = Heartbeat.for_death_after(dead_after)
     machine = Machine(
-        settings.store,
+        connection.settings.store,
         ledger,
         connection.base_url,
-        clients,
+        clients_by_user(connection),
         clock,
         tell=tell,
         heartbeat=heartbeat,
         most_alike=most_alike,
     )
-    machine.bypass = settings.bypass
+    machine.bypass = connection.settings.bypass
     return machine
 
 

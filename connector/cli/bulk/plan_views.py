@@ -107,11 +107,11 @@ def show_asked(effects: SideEffects | None, answers: list[RowAnswer]) -> None:
         show(TextTable("Would be refused", ("opportunity", "by", "why"), cells), sys.stdout)
 
 
-def _head(source: Source, connection: Connection, settings: Settings) -> dict[str, object]:
+def _head(source: Source, connection: Connection) -> dict[str, object]:
     """Return what a plan file says of itself first."""
     stamp = read_metadata_stamp(connection.api)
     head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
-    return head | ({KEPT_BYPASS: settings.bypass.data()} if settings.bypass.text else {})
+    return head | ({KEPT_BYPASS: connection.settings.bypass.data()} if connection.settings.bypass.text else {})
 
 
 def show_job_plan(
@@ -133,11 +133,11 @@ def show_job_plan(
     with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
         monotonic = SystemClock().monotonic
         deque(RowCounter("{} rows read", monotonic).counted(rows()), 0)  # problems are told before a file is begun
-        effects = side_effects(settings, connection, capture_file)
+        effects = side_effects(connection, capture_file)
         asking = partial(ask_rows, connection=connection, agreed=yes)
         counter = PlanCounter(effects, RowSample(ask), asking)
         planned = RowCounter("{} rows planned", monotonic).counted(rows())
-        summary = write_plan(path, _head(source, connection, settings), planned, connection.organization, counter)
+        summary = write_plan(path, _head(source, connection), planned, connection.organization, counter)
         cost = forecast(summary, connection.clients, seconds_per_step)
         if review is not None:
             write_plan_review(review, path, read_names(connection))

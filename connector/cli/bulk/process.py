@@ -28,18 +28,17 @@ from connector.settings.environment import load
 from connector.settings.settings import Settings
 
 
-@contextmanager
-def opened(settings: Settings, lease: float = LEASE, *, create: bool = False) -> Iterator[Ledger]:
-    """Give the ledger of the settings; it is closed at the end. `lease` is in seconds, see `Ledger`.
+def opened(settings: Settings, lease: float = LEASE, *, create: bool = False) -> Ledger:
+    """Return the ledger of the settings, for use in a `with` statement. `lease` is in seconds, see `Ledger`.
 
     A file that is not there is made only by who wants to `create` it; everybody else finds no job.
     """
-    with open_ledger(settings.store, SystemClock(), lease=lease, create=create) as ledger:
-        yield ledger
+    return open_ledger(settings.store, SystemClock(), lease=lease, create=create)
 
 
-def clients_by_user(settings: Settings, connection: Connection) -> dict[str, PacedClient]:
+def clients_by_user(connection: Connection) -> dict[str, PacedClient]:
     """Return the clients by the name of their user, of this organization, in every process and on every machine."""
+    settings = connection.settings
     return {f"{user_id(settings, client.name)}@{connection.base_url}": client for client in connection.clients}
 
 

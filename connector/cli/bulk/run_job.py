@@ -54,7 +54,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, keep_going: bool = Fal
         same_organization(job, connection.base_url)
         check_again(ledger, job.name)
         pending = prepare_ahead(ledger, connection)
-        return work_with(ledger, job, settings, connection, pending, keep_going=keep_going)
+        return work_with(ledger, job, connection, pending, keep_going=keep_going)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,6 @@ def _begun(work: Callable[[], T]) -> Future[T]:
 def work_with(
     ledger: Ledger,
     job: Job,
-    settings: Settings,
     connection: Connection,
     pending: PendingConnection,
     *,
@@ -103,7 +102,7 @@ def work_with(
 ) -> int:
     """Work on a job with a connection that was made for it, as `work` does; `pending` has begun."""
     pending.signed_in.result()
-    ending = _work_on(ledger, job, settings, connection, float("inf") if keep_going else ALIKE)
+    ending = _work_on(ledger, job, connection, float("inf") if keep_going else ALIKE)
     wait([pending.names_kept], _NAMES_WITHIN)  # a failure is told by the rows that meet it too
     users = users_data(connection.clients)
     data = status_data(ledger, ledger.job(job.name)) | {"users": users}
@@ -120,15 +119,15 @@ def work_with(
     return code(ending)
 
 
-def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connection, most_alike: float) -> RunResult:
+def _work_on(ledger: Ledger, job: Job, connection: Connection, most_alike: float) -> RunResult:
     """Work alone, or where the store is shared beside whoever works there."""
     from connector.bulk.run.runner import Run
 
-    if shared(settings):
-        return work_beside(ledger, job, settings, connection, most_alike)
+    if shared(connection.settings):
+        return work_beside(ledger, job, connection, most_alike)
     clock = SystemClock()
     view = view_on(sys.stderr, clock)
-    with free_users(ledger, clients_by_user(settings, connection), clock, who(), tell) as clients:
+    with free_users(ledger, clients_by_user(connection), clock, who(), tell) as clients:
         handover = LimitsCarryOver(ledger, clients, clock)
         handover.begin()
 
@@ -214,7 +213,7 @@ def go_on(ledger: Ledger, job: Job, settings: Settings, pilot: int | None) -> No
     take_up(ledger, job, settings, rows=pilot)
 
 
-def compare_with_plan(source: Source, connection: Connection, settings: Settings) -> None:
+def compare_with_plan(source: Source, connection: Connection) -> None:
     """Say where the metadata moved since the plan file was made; end where its rows set off something else by now.
 
     Steps, processes and flows are read again; a plan without a capture says nothing of them. Raises InputError.
@@ -236,7 +235,7 @@ def compare_with_plan(source: Source, connection: Connection, settings: Settings
         return
     agreed = PlannedLogic.of_plan(effects)
     reading = CaptureReading(connection.api, SystemClock())
-    changes = list(agreed.changes(PlannedLogic.of(agreed.events, reading.logic(), settings.bypass.kinds)))
+    changes = list(agreed.changes(PlannedLogic.of(agreed.events, reading.logic(), connection.settings.bypass.kinds)))
     for sentence in changes:
         tell(sentence)
     if changes and not source.despite_changes:
