@@ -9,13 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from connector.assembly.audited_calls import (
-        close_many,
-        close_opportunity,
-        preview,
-        reopen_many,
-        reopen_opportunity,
-    )
+    from connector.assembly.audited_calls import close_many, close_opportunity, preview, reopen_many, reopen_opportunity
     from connector.assembly.connection import connect
     from connector.bulk.status import JobReport, Jobs
     from connector.cli.failure_text import report_failure

@@ -168,10 +168,7 @@ def same_organization(job: Job, base_url: str) -> None:
         )
 
 
-KILLED = (
-    "killed",
-    "The last run was broken off: killed, machine down, or disk full. Nothing is lost or done twice.",
-)
+KILLED = ("killed", "The last run was broken off: killed, machine down, or disk full. Nothing is lost or done twice.")
 STOPPED = ("stopped", "The last run was stopped by Ctrl-C or by the system; what was in flight was finished.")
 BLOCKED = "blocked"
 _GO_ON = "Go on with bulk resume."

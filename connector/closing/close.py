@@ -33,14 +33,7 @@ from uuid import UUID
 
 from connector.closing.goal import Goal, goal_of, missing
 from connector.closing.intent import AnyIntent
-from connector.closing.model import (
-    OrganizationMetadata,
-    Plan,
-    Refusal,
-    Report,
-    ReportStatus,
-    Snapshot,
-)
+from connector.closing.model import OrganizationMetadata, Plan, Refusal, Report, ReportStatus, Snapshot
 from connector.closing.organization import LookupOrganization, Organization, all_needs
 from connector.closing.progress import Progress
 from connector.closing.record_keys import look_up_all

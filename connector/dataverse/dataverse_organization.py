@@ -29,14 +29,7 @@ from connector.dataverse.answers import decoding, error_from, json_object
 from connector.dataverse.key_lookup import RecordLookup
 from connector.dataverse.metadata import Metadata
 from connector.dataverse.performance import Performance
-from connector.dataverse.reading import (
-    WebApi,
-    activity_of,
-    opportunity_of,
-    order_of,
-    quote_of,
-    rows_of,
-)
+from connector.dataverse.reading import WebApi, activity_of, opportunity_of, order_of, quote_of, rows_of
 from connector.dataverse.search import Search
 from connector.dataverse.webapi import Endpoint, read_set
 from connector.errors import SettingsError

@@ -17,15 +17,7 @@ from pydantic import TypeAdapter
 
 from connector.closing.model import Opportunity, Plan, Quote, Snapshot, Step, StepKind
 from connector.errors import InputError
-from connector.organization.capture_model import (
-    Capture,
-    Coverage,
-    FlowFact,
-    Logic,
-    ProcessFact,
-    StepFact,
-    section,
-)
+from connector.organization.capture_model import Capture, Coverage, FlowFact, Logic, ProcessFact, StepFact, section
 from connector.organization.filter_expression import holds
 
 STATE_COLUMNS = frozenset({"statecode", "statuscode"})

@@ -92,14 +92,7 @@ def _begun(work: Callable[[], T]) -> Future[T]:
     return future
 
 
-def work_with(
-    ledger: Ledger,
-    job: Job,
-    connection: Connection,
-    pending: PendingConnection,
-    *,
-    keep_going: bool,
-) -> int:
+def work_with(ledger: Ledger, job: Job, connection: Connection, pending: PendingConnection, *, keep_going: bool) -> int:
     """Work on a job with a connection that was made for it, as `work` does; `pending` has begun."""
     pending.signed_in.result()
     ending = _work_on(ledger, job, connection, float("inf") if keep_going else ALIKE)
