@@ -13,8 +13,18 @@ from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.bulk.words import file_name
 from connector.bulk.words import rows as rows_of
+from connector.cli.bulk.job_options import (
+    SECONDS_PER_STEP,
+    all_limit_options,
+    limit_options,
+    limits_of,
+    plan_options,
+    says_limits,
+    source_of,
+    source_options,
+    take_up,
+)
 from connector.cli.bulk.job_views import show_counts, show_limits, show_reconciliation, show_undo
-from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.process import begun_with, job_argument, new_job_option, opened, who
 from connector.cli.bulk.run_job import (
     agree,
@@ -29,7 +39,6 @@ from connector.cli.bulk.run_job import (
     work,
     work_with,
 )
-from connector.cli.bulk.source_options import SECONDS_PER_STEP, plan_options, source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import (

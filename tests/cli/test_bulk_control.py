@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from connector.bulk.run.last_run import unchecked
 
 from connector.bulk.reports.job_report import saved_names
-from connector.bulk.run.last_run import unchecked
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys

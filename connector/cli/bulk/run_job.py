@@ -21,8 +21,8 @@ from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.source import Rows, Source
 from connector.bulk.status import JobProgress, status_data, users_data
 from connector.bulk.words import command_line, rows
+from connector.cli.bulk.job_options import limits_of, take_up
 from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
-from connector.cli.bulk.limit_options import limits_of, take_up
 from connector.cli.bulk.plan_views import show_closes
 from connector.cli.bulk.process import begun_with, clients_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
