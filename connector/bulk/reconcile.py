@@ -215,7 +215,7 @@ class ActivityComparison:
         steps = (record.report or {}).get("steps")
         for step in steps if isinstance(steps, list) else ():
             table = _TABLES.get(step["kind"], "")
-            values = _asked(step, intent) if table and step.get("result") == "done" else {}
+            values = _requested_values(step, intent) if table and step.get("result") == "done" else {}
             if values and step.get("activity_id"):
                 yield ActivityCheck(record.row, table, UUID(step["activity_id"]), values)
 
@@ -267,7 +267,7 @@ def asked_names(intent: Intent) -> list[str]:
     return [_name(name) for name, value in requested.items() if value is not None]
 
 
-def _asked(step: Mapping[str, object], intent: Intent) -> dict[str, object]:
+def _requested_values(step: Mapping[str, object], intent: Intent) -> dict[str, object]:
     """Return what was asked of the activity of a step, by the columns that hold it."""
     sent = step.get("activity")
     values = dict(sent) if isinstance(sent, Mapping) else {}

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import click
 
-from connector.cli.lazy import CommandGroup, examples, keep_under, kept
+from connector.cli.lazy import CommandGroup, examples, keep_under, options_under
 from connector.cli.run_options import json_option, verbose_option, wants_json
 from connector.cli.screen import print_json
 from connector.emulator.command import serve
@@ -108,7 +108,7 @@ def emulator(context: click.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    options = ServeOptions(**kept(_KEPT))
+    options = ServeOptions(**options_under(_KEPT))
     if options.like is None and (options.volumes or options.stand_ins):
         raise click.UsageError("--volumes and --stand-ins are of a twin: name its capture with --like.")
     if options.like is not None and (options.scenario or options.opportunities != ServeOptions().opportunities):

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import click
 
-from connector.cli.lazy import keep_under, kept
+from connector.cli.lazy import keep_under, options_under
 from connector.cli.record_id import looked_up, record_name
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, DraftPolicy, Intent, Outcome
@@ -97,7 +97,7 @@ def requested(opportunity: UUID | RecordKey) -> Intent:
     For a key there is no id yet: `with_defaults` gives it one.
     """
     opportunity_id = UUID(int=0) if isinstance(opportunity, RecordKey) else opportunity
-    options = kept(_GIVEN)
+    options = options_under(_GIVEN)
     if "outcome" not in options:
         raise click.UsageError("Say how it ends: --won or --lost.")
     try:
@@ -116,12 +116,12 @@ def _as_option(field: re.Match[str]) -> str:
 
 def given_to_all() -> dict[str, object]:
     """Return what the options of this command line say, by the names of columns: for rows that do not say it."""
-    return kept(_GIVEN)
+    return options_under(_GIVEN)
 
 
 def refuse_given(option: str) -> None:
     """Raise click.UsageError when an intent was given beside `option`, which goes without."""
-    if kept(_GIVEN):
+    if options_under(_GIVEN):
         raise click.UsageError(f"{option} goes without any option that says how to close.")
 
 
@@ -131,4 +131,4 @@ def with_defaults(intent: Intent, settings: Settings, opportunity: UUID | Record
     Raises InputError for a key that has not one record.
     """
     intent = replace(intent, opportunity_id=looked_up(settings, opportunity))
-    return intent if "drafts" in kept(_GIVEN) else replace(intent, drafts=settings.drafts)
+    return intent if "drafts" in options_under(_GIVEN) else replace(intent, drafts=settings.drafts)

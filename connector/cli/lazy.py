@@ -90,7 +90,7 @@ def keep_under(key: str, *unsaid: object) -> Callable[[click.Context, click.Para
     return keep
 
 
-def kept(key: str) -> dict[str, Any]:
+def options_under(key: str) -> dict[str, Any]:
     """Return the options of this command line that are kept under `key`; none outside of a command line."""
     context = click.get_current_context(silent=True)
     return dict(context.meta.get(key, {})) if context else {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from connector.cli.lazy import keep_under, kept
+from connector.cli.lazy import keep_under, options_under
 from connector.cli.record_id import check_addresses
 from connector.closing.bypass import bypass_of, read_bypass
 from connector.settings.environment import load
@@ -103,7 +103,7 @@ def run_options(command: Function) -> Function:
 
 def wants_json() -> bool:
     """Return whether this command line asks for one JSON object on stdout instead of words."""
-    return bool(kept(_SAID).get("json"))
+    return bool(options_under(_SAID).get("json"))
 
 
 def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:
@@ -111,7 +111,7 @@ def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:
 
     What is given on this command line goes before it.
     """
-    return settings if kept(_KEPT) else replace(settings, bypass=bypass_of(options, settings.bypass))
+    return settings if options_under(_KEPT) else replace(settings, bypass=bypass_of(options, settings.bypass))
 
 
 STORE_ONLY: Mapping[str, str] = {"DATAVERSE_URL": EMULATOR_SCHEME}
@@ -128,7 +128,9 @@ def read_settings(defaults: Mapping[str, str] | None = None) -> Settings:
     from connector.assembly.asked_answers import with_answers
     from connector.clock import SystemClock
 
-    settings = load(env_file=kept(_SAID).get("env_file"), options=kept(_KEPT), defaults=defaults or {})
+    settings = load(
+        env_file=options_under(_SAID).get("env_file"), options=options_under(_KEPT), defaults=defaults or {}
+    )
     check_addresses(settings.url)
     logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_FORMAT)  # no effect after --verbose
     return with_answers(settings, SystemClock().now())

@@ -237,14 +237,14 @@ class RowCounter:
     """
 
     def __init__(self, text: str, monotonic: Callable[[], float]) -> None:
-        self._text, self._monotonic, self._told_at = text, monotonic, monotonic()
+        self._text, self._monotonic, self._written_at = text, monotonic, monotonic()
         self._terminal, self._shown = sys.stderr.isatty(), ""
 
     def show(self, count: int) -> None:
         """Show the count, if it is time to."""
-        if self._monotonic() - self._told_at < COUNTED_EVERY[self._terminal]:
+        if self._monotonic() - self._written_at < COUNTED_EVERY[self._terminal]:
             return
-        self._told_at, self._shown = self._monotonic(), self._text.format(f"{count:,}")
+        self._written_at, self._shown = self._monotonic(), self._text.format(f"{count:,}")
         click.echo(f"\r{self._shown}" if self._terminal else self._shown, nl=not self._terminal, err=True)
 
     def end(self) -> None:

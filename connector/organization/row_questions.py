@@ -102,7 +102,7 @@ class RowSample:
             key = plan.opportunity_id
             before = _versions(organization, key)
             began = monotonic()
-            refused, failure = _asked(api, plan)
+            refused, failure = _would_refuse(api, plan)
             took = max(0.0, monotonic() - began - empty)
             changed = tuple(changes(before, _versions(organization, key), user))
             origin = getattr(failure, "origin", None)
@@ -112,7 +112,7 @@ class RowSample:
             yield RowAnswer(key, refused, took, reason, plug_in, changed, len(plan.steps))
 
 
-def _asked(api: WebApi, plan: Plan) -> tuple[bool | None, ConnectorError]:
+def _would_refuse(api: WebApi, plan: Plan) -> tuple[bool | None, ConnectorError]:
     """Return whether a plan would be refused, None where that is not known, and what its change set ended with.
 
     A lost answer, a limit and trouble that passes say nothing of the row; nor does a failure of no part by name.

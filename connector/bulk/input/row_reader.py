@@ -307,7 +307,7 @@ class _Problems:
     def __init__(self) -> None:
         self.count = 0
         self.last = ""
-        self._told: list[str] = []
+        self._sentences: list[str] = []
         self._kinds = Counter[str]()
 
     def add(self, number: int, line: int, problem: str) -> None:
@@ -315,20 +315,22 @@ class _Problems:
         self.count += 1
         self.last = problem
         kind = _VALUE.sub("", problem)
-        if kind in self._kinds or len(self._told) < MOST_PROBLEMS:
+        if kind in self._kinds or len(self._sentences) < MOST_PROBLEMS:
             self._kinds[kind] += 1
-        if 0 < self._kinds[kind] <= ALIKE and len(self._told) < MOST_PROBLEMS:
+        if 0 < self._kinds[kind] <= ALIKE and len(self._sentences) < MOST_PROBLEMS:
             where = f"row {number}" if number == line else f"row {number} (line {line})"
-            self._told.append(f"{where}: {problem}")
+            self._sentences.append(f"{where}: {problem}")
 
     def error(self, name: str) -> InputError:
         """Return the problems as one sentence, or as a list."""
         remedy = "Correct them and try again. To close only the other rows, add --rejects FILE.csv."
         if self.count == 1:
-            return InputError(f"{name}, {self._told[0]}. Nothing was touched.", remedy=remedy.replace("them", "it"))
-        listed = "\n".join(f"  {problem}." for problem in self._told)
-        more = self.count - len(self._told)
-        alike = "" if len(self._told) == MOST_PROBLEMS else " like these"
+            return InputError(
+                f"{name}, {self._sentences[0]}. Nothing was touched.", remedy=remedy.replace("them", "it")
+            )
+        listed = "\n".join(f"  {problem}." for problem in self._sentences)
+        more = self.count - len(self._sentences)
+        alike = "" if len(self._sentences) == MOST_PROBLEMS else " like these"
         rest = f"\n  And {more:,} more{alike}." if more else ""
         return InputError(
             f"{name}: {self.count:,} rows cannot be used; nothing was touched.\n{listed}{rest}\n", remedy=remedy

@@ -43,7 +43,7 @@ class RunAllowance:
             return
         self._look_at = now + LOOK_EVERY
         before = self.limits
-        self._count(worker)
+        self.keep(worker)
         self.opens_at = self.limits.opens_at(self._clock.now())
         self._in_flight = math.inf if self.limits.in_flight is None else self._share(worker, self.limits.in_flight)
         self.resting = self.opens_at is not None or self.limits != before
@@ -69,9 +69,6 @@ class RunAllowance:
 
     def keep(self, worker: Worker) -> None:
         """Write down what was used since the last look."""
-        self._count(worker)
-
-    def _count(self, worker: Worker) -> None:
         with self._lock:
             unsaid = self._unsaid
         if unsaid:

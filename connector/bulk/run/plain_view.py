@@ -34,22 +34,22 @@ class PlainView:
     def __init__(self, stream: TextIO, clock: Clock) -> None:
         self._stream = stream
         self._clock = clock
-        self._told_at = float("-inf")
-        self._told_state = DesiredState.RUN.value
+        self._written_at = float("-inf")
+        self._written_state = DesiredState.RUN.value
         self._in_hand = 0
         self._sleeps_until: object = None
 
     def show(self, data: Mapping[str, object]) -> None:
         """Show it, if it is time to, and what is newly wanted at once."""
         self._in_hand = int(numbers(data).get("in_hand", 0))
-        if data["desired_state"] != self._told_state:
-            self._told_state = str(data["desired_state"])
-            self._say(DesiredState(self._told_state).seen)
+        if data["desired_state"] != self._written_state:
+            self._written_state = str(data["desired_state"])
+            self._say(DesiredState(self._written_state).seen)
         if data.get("sleeps_until") != self._sleeps_until:
             self._sleeps_until = data.get("sleeps_until")
             self._say(sleeping(data) if self._sleeps_until else "The job goes on: its hours have begun.")
-        if not self._sleeps_until and self._clock.monotonic() - self._told_at >= PLAIN_EVERY:
-            self._told_at = self._clock.monotonic()
+        if not self._sleeps_until and self._clock.monotonic() - self._written_at >= PLAIN_EVERY:
+            self._written_at = self._clock.monotonic()
             self._say(line_of(data))
 
     def stopping(self) -> None:

@@ -18,7 +18,7 @@ from connector.bulk.source import Source
 from connector.bulk.words import command_line, limits_words
 from connector.cli.capture_option import capture_option
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
-from connector.cli.lazy import keep_under, kept
+from connector.cli.lazy import keep_under, options_under
 from connector.cli.run_options import yes_option
 from connector.cli.screen import tell
 from connector.cli.worker_command import shared
@@ -143,7 +143,7 @@ def _fetchxml(file: Path | None) -> str:
 
 def source_of() -> Source:
     """Return what the options of this command line say. Raises click.UsageError."""
-    options = kept(_KEPT)
+    options = options_under(_KEPT)
     query = Query(
         options["where"].strip(), options["older_than"], options["view"].strip(), _fetchxml(options["fetchxml"])
     )
@@ -271,7 +271,7 @@ def limits_of(before: JobLimits, pending: int, settings: Settings, now: datetime
 
     `pending` is how many rows are still to do. Raises InputError.
     """
-    options = kept(_LIMITS)
+    options = options_under(_LIMITS)
     if rows is not None:
         options["limit"] = str(rows)
     data = before.data()
@@ -327,4 +327,4 @@ def take_up(ledger: Ledger, job: Job, settings: Settings, rows: int | None = Non
 
 def says_limits() -> bool:
     """Return whether the command line says anything about limits."""
-    return bool(kept(_LIMITS))
+    return bool(options_under(_LIMITS))

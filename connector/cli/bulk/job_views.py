@@ -34,7 +34,7 @@ def view_on(stream: TextIO, clock: Clock) -> View:
 
 def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     """Write where a job stands, and what to look at next."""
-    lines = [f"Job {legible(name)}: {rows(counts.total)}, {_stands(data)}.", f"  {legible(_origin(data))}"]
+    lines = [f"Job {legible(name)}: {rows(counts.total)}, {_job_state(data)}.", f"  {legible(_origin(data))}"]
     lines += [
         f"  {counts.of(status):>10,}  {status.value.replace('_', ' ')}: {status.sentence}"
         for status in ItemStatus
@@ -92,7 +92,7 @@ def show_jobs(jobs: Sequence[Mapping[str, object]], now: datetime) -> None:
     cells = tuple(
         (
             str(data["job"]),
-            _stands(data),
+            _job_state(data),
             f"{done_of(data):,} of {data['total']:,}",
             str(data["organization"]).removeprefix("https://"),
             f"{_moment(data['created']):%Y-%m-%d %H:%M}",
@@ -142,7 +142,7 @@ def _last_run(data: Mapping[str, object]) -> list[str]:
     return [legible(f"{last['message']}{remedy} ({_moment(last['at']):%Y-%m-%d %H:%M})")]
 
 
-def _stands(data: Mapping[str, object]) -> str:
+def _job_state(data: Mapping[str, object]) -> str:
     """Return how far a job is: what has come of it, who is at it, or what is wanted of it."""
     if data["state"] != JobState.READY:
         return str(data["state"])

@@ -27,14 +27,14 @@ def azure_cli_tokens(base_url: str, tenant: str, clock: Clock) -> TokenCache:
         login = f"az login{f' --tenant {tenant}' if tenant else ''}"
         if claims:
             raise SignInError("The organization asks for a new sign-in.", remedy=f"Run `{login}`, then this again.")
-        answer = _asked(["--resource", base_url, *(["--tenant", tenant] if tenant else [])], login)
+        answer = _cli_answer(["--resource", base_url, *(["--tenant", tenant] if tenant else [])], login)
         seconds = float(answer["expires_on"]) - clock.now().timestamp()
         return {"access_token": str(answer["accessToken"]), "expires_in": max(0.0, seconds)}
 
     return TokenCache(acquire, clock)
 
 
-def _asked(arguments: list[str], login: str) -> Mapping[str, Any]:
+def _cli_answer(arguments: list[str], login: str) -> Mapping[str, Any]:
     """Return what the Azure CLI answers. Raises SignInError."""
     if (program := shutil.which("az")) is None:
         raise SignInError("The Azure CLI (az) is not on the path.", remedy="Install it, or sign in another way.")
