@@ -79,17 +79,19 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_476),
+    ("closing",): (3_100, 4_450),
     ("ledger",): (3_350, 3_497),
-    ("dataverse",): (5_000, 6_901),
-    ("bulk",): (5_000, 6_946),
-    ("service",): (7_100, 7_241),
-    ("emulator",): (15_300, 16_815),
-    ("organization",): (2_100, 2_418),
-    ("rehearsal",): (900, 1_119),
-    ("cli",): (4_200, 5_652),
+    ("dataverse",): (5_000, 6_880),
+    ("bulk",): (5_000, 6_780),
+    ("service",): (7_100, 7_230),
+    ("emulator",): (15_300, 16_800),
+    ("organization",): (2_100, 2_395),
+    ("rehearsal",): (900, 1_110),
+    ("cli",): (4_200, 5_550),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_512),
 }
+MOST_FILES = 332
+"""Files aimed at: 220. The number only goes down."""
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390
 # How many may be longer than we aim at: the numbers only go down.
@@ -257,6 +259,10 @@ def test_every_module_opens_with_a_sentence(path: Path) -> None:
 def test_a_room_stays_within_its_budget(rooms: tuple[str, ...]) -> None:
     used = sum(lines(path) for path in MODULES if room(path) in rooms)
     assert used <= BUDGETS[rooms][1]
+
+
+def test_there_are_no_more_files_than_there_were() -> None:
+    assert len(MODULES) <= MOST_FILES
 
 
 def test_every_room_has_a_budget() -> None:
