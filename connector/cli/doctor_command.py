@@ -31,9 +31,8 @@ from connector.errors import ConnectorError
 from connector.organization.capture_model import AnswerFact
 from connector.organization.capture_reading import caller_mark
 from connector.organization.kept_answers import KeptAnswers, write_answers
-from connector.organization.probes import QUESTIONS, Probes
+from connector.organization.probes import QUESTIONS, Probes, SampleRecords
 from connector.organization.safe_requests import CHANGED, RowChange, changes
-from connector.organization.sample_records import SampleRecords
 from connector.settings.settings import Settings
 
 _MARKS = {Verdict.OK: "ok     ", Verdict.WARNING: "warning", Verdict.FAILED: "FAILED ", Verdict.SKIPPED: "skipped"}

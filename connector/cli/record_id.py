@@ -17,7 +17,7 @@ from connector.assembly import connect
 from connector.closing.field import CloseField
 from connector.closing.intent import OPPORTUNITY_ID
 from connector.closing.record_keys import OPPORTUNITY, RecordKey, address_in, is_of, one_of
-from connector.closing.values import read_value
+from connector.closing.request import read_value
 from connector.settings.settings import Settings
 
 _HOSTS = "connector.cli.record_id"

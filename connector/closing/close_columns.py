@@ -18,7 +18,7 @@ from uuid import UUID
 
 from connector.closing.intent import COLUMN_FIELDS, ColumnValue, Intent
 from connector.closing.model import ColumnDefinition, LookupDefinition, OrganizationMetadata, RowRef, TableDefinition
-from connector.closing.values import read_row, shown, typed_text
+from connector.closing.request import read_row, shown, typed_text
 from connector.errors import InputError
 
 BIND = "@odata.bind"

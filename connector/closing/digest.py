@@ -8,7 +8,7 @@ from datetime import UTC
 from uuid import UUID
 
 from connector.closing.model import Plan, Snapshot, Step
-from connector.closing.values import plain_value
+from connector.closing.request import plain_value
 
 _HEX_DIGITS = 16
 _STEPS = "steps:"

@@ -22,7 +22,7 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.reopening import changed_columns
-from connector.closing.values import plain_value
+from connector.closing.request import plain_value
 from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SignInAgain
 
 LONGEST_ALIKE = 120

@@ -19,7 +19,7 @@ from connector.closing.intent import (
     Intent,
     ReopenIntent,
 )
-from connector.closing.values import plain_value, read_value
+from connector.closing.request import plain_value, read_value
 from connector.ledger.jobs import JobKind
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

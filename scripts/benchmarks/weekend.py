@@ -43,11 +43,10 @@ from connector.emulator.world.customization import CustomColumn, Customization
 from connector.emulator.world.schema import AlternateKey, Kind
 from connector.errors import NotSent
 from connector.handler import Handler, Request, Response
-from connector.ledger.job_limits import KEPT_AS, JobLimits
+from connector.ledger.job_limits import KEPT_AS, JobLimits, read_window
 from connector.ledger.jobs import Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
-from connector.ledger.time_window import read_window
 from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork, VirtualTime, VirtualWake
 from scripts.benchmarks.served import opportunity_row, quote_row
 from scripts.benchmarks.weekend_findings import JOB, findings

@@ -12,8 +12,7 @@ import pytest
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import DraftPolicy, Outcome, RevenueSource
 from connector.closing.record_keys import address_in, is_of
-from connector.closing.request import parse_request
-from connector.closing.values import column_value, plain_value, read_value
+from connector.closing.request import column_value, parse_request, plain_value, read_value
 from connector.errors import InputError
 
 ID = UUID("6f2c0000-0000-4000-8000-00000000abcd")

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
 from connector.errors import InputError
-from connector.ledger.job_limits import JobLimits, read_rate, saved_up
+from connector.ledger.job_limits import JobLimits, opens_at, read_moment, read_rate, read_window, saved_up
 from connector.ledger.jobs import DesiredState
 from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
-from connector.ledger.time_window import opens_at, read_moment, read_window
 from tests.ledger.rows import closed, rows
 
 STOCKHOLM = ZoneInfo("Europe/Stockholm")

@@ -21,7 +21,7 @@ from connector.errors import InputError, Unanswered
 from connector.handler import Request, Response
 from connector.organization.capture_model import AnswerFact
 from connector.organization.kept_answers import KeptAnswers, basis_text, read_answers, used, write_answers
-from connector.organization.sample_records import SampleRecords
+from connector.organization.probes import SampleRecords
 from connector.settings.environment import load
 from tests.cli.desk import Desk
 from tests.organization.asked import KEYS, OPPORTUNITY, Asked
@@ -108,7 +108,7 @@ def test_what_a_run_that_was_killed_has_left_is_named_with_the_way_to_remove_it(
 
 
 def test_records_are_made_in_a_sandbox_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector.organization.sample_records._TESTING", frozenset({"Developer"}))
+    monkeypatch.setattr("connector.organization.probes._TESTING", frozenset({"Developer"}))
     before = everything(desk)
     said = desk.run("doctor", "--make-one", "--yes")
     assert said.code == 2

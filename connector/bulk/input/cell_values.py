@@ -18,7 +18,7 @@ from uuid import UUID
 
 from connector.closing.field import FieldKind
 from connector.closing.intent import FILE_COLUMNS
-from connector.closing.values import shown
+from connector.closing.request import shown
 
 NULL_WORDS = frozenset({"null", "(null)", "nan", "<na>", "n/a", "#n/a", "\\n", "none"})
 """What programs write for an empty cell: refused unless `--null` says what it means."""

@@ -24,10 +24,9 @@ from connector.cli.screen import tell
 from connector.cli.worker_command import shared
 from connector.closing.organization import Query
 from connector.errors import InputError
-from connector.ledger.job_limits import KEPT_AS, JobLimits, read_rate
+from connector.ledger.job_limits import KEPT_AS, JobLimits, read_moment, read_rate, read_window
 from connector.ledger.jobs import ItemStatus, Job
 from connector.ledger.ledger import Ledger
-from connector.ledger.time_window import read_moment, read_window
 from connector.settings.settings import Settings
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import OPPORTUNITY_ID
 from connector.closing.record_keys import OPPORTUNITY, RecordKey, address_in
-from connector.closing.values import read_value
+from connector.closing.request import read_value
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.@]{0,149}")
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?")

@@ -21,7 +21,7 @@ from pydantic.config import JsonDict
 
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import HOSTED_FIELDS, OFFERED_REOPEN_FIELDS, DraftPolicy, Outcome
-from connector.closing.values import LARGEST_AMOUNT
+from connector.closing.request import LARGEST_AMOUNT
 from connector.service.schemas.field_values import (
     ADVANCED,
     IMPORTANT,
