@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,8 +68,7 @@ def close(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: s
     intent = with_defaults(request, settings, opportunity)
     if dry_run:
         return show_only(settings, intent)
-    question = f"Close it as {intent.outcome}"
-    return carry_out(ConfirmedAction(intent, question, agreed, if_plan), settings)
+    return carry_out(settings, intent, f"Close it as {intent.outcome}", agreed=agreed, if_plan=if_plan)
 
 
 @click.command(epilog=examples("plan ID --won --actual-revenue 12500", "plan ID --lost --json", "plan ID --reopen"))
@@ -140,24 +138,11 @@ def reopen(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: 
     intent = ReopenIntent(looked_up(settings, opportunity))
     if dry_run:
         return show_only(settings, intent)
-    return carry_out(ConfirmedAction(intent, "Reopen it", agreed, if_plan), settings)
+    return carry_out(settings, intent, "Reopen it", agreed=agreed, if_plan=if_plan)
 
 
 LONG_WAIT = 5.0
 """Seconds of waiting from which on somebody who watches is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmedAction:
-    """What is wanted; `question` is asked unless somebody `agreed` already.
-
-    `if_plan` is the digest of the one plan to act on, if there is one.
-    """
-
-    intent: AnyIntent
-    question: str
-    agreed: bool
-    if_plan: str | None
 
 
 def require_a_way_to_agree(agreed: bool) -> None:
@@ -176,34 +161,36 @@ def _wait_and_tell(seconds: float) -> None:
     SystemClock().sleep(seconds)
 
 
-def carry_out(action: ConfirmedAction, settings: Settings) -> int:
-    """Do the action in the organization of the settings, print what came of it and return the exit code."""
+def carry_out(settings: Settings, intent: AnyIntent, question: str, *, agreed: bool, if_plan: str | None) -> int:
+    """Do what is asked in the organization of the settings, print what came of it and return the exit code.
+
+    `question` is asked unless somebody `agreed` already; `if_plan` is the digest of the one plan to act on, if any.
+    """
     with connect(settings) as connection:
         organization = connection.organization
         metadata = organization.metadata()  # what keeps us out altogether is said now, not after rounds of looking
-        around = read_context(connection, action.intent, local_day(SystemClock()))
-        digest, refusal = action.if_plan, None
+        around = read_context(connection, intent, local_day(SystemClock()))
+        digest, refusal = if_plan, None
         if digest is not None:
-            digest, refusal = steps_of(digest, connection, lambda: preview(organization, action.intent))
-        if not action.agreed:
-            plan = _shown(action, organization, metadata, around)
+            digest, refusal = steps_of(digest, connection, lambda: preview(organization, intent))
+        if not agreed:
+            plan = _shown(organization, metadata, around)
             try:
-                dated = _dated(plan)
-                question = f"{action.question}{dated} in {urlsplit(connection.base_url).hostname}?"
-                if plan is not None and not click.confirm(question, default=False, err=True):
-                    return _say_declined(action, ExitCode.REFUSED)
+                whole_question = f"{question}{_dated(plan)} in {urlsplit(connection.base_url).hostname}?"
+                if plan is not None and not click.confirm(whole_question, default=False, err=True):
+                    return _say_declined(intent, ExitCode.REFUSED)
             except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
                 click.echo(err=True)
-                return _say_declined(action, ExitCode.INTERRUPTED)
+                return _say_declined(intent, ExitCode.INTERRUPTED)
             digest = plan.digest if plan else None
         try:
-            fulfilment = partial(fulfil, organization, action.intent, pause=_wait_and_tell, if_plan=digest)
+            fulfilment = partial(fulfil, organization, intent, pause=_wait_and_tell, if_plan=digest)
             act = fulfilment if refusal is None else partial(_refused, refusal)
-            (report,) = audited(connection, [action.intent], lambda: [act()], tell)
+            (report,) = audited(connection, [intent], lambda: [act()], tell)
             if wants_json() and report.steps:  # the record is told as it stands
-                around = read_context(connection, action.intent, around.today)
+                around = read_context(connection, intent, around.today)
         except KeyboardInterrupt:
-            return _say_interrupted(action, organization)
+            return _say_interrupted(intent.opportunity_id, organization)
     if wants_json():
         print_json(report_data(report) | around.data())
         show_failure(report)
@@ -227,11 +214,9 @@ def _refused(refusal: Refusal) -> Report:
     return Report(refusal.opportunity_id, ReportStatus.REFUSED, reason=refusal.reason, reason_code=refusal.code)
 
 
-def _shown(
-    action: ConfirmedAction, organization: LookupOrganization, metadata: OrganizationMetadata, around: ChangeContext
-) -> Plan | None:
+def _shown(organization: LookupOrganization, metadata: OrganizationMetadata, around: ChangeContext) -> Plan | None:
     """Show the plan and return it, if there is anything to do and to agree to."""
-    planned = preview(organization, action.intent)
+    planned = preview(organization, around.intent)
     if not isinstance(planned.verdict, Plan) or not planned.verdict.steps:
         return None
     show_preview(planned, metadata, sys.stderr if wants_json() else sys.stdout, around)
@@ -244,19 +229,18 @@ def _dated(plan: Plan | None) -> str:
     return f" on {day}" if day else ""
 
 
-def _say_declined(action: ConfirmedAction, code: ExitCode) -> ExitCode:
+def _say_declined(intent: AnyIntent, code: ExitCode) -> ExitCode:
     reason = "Not confirmed; nothing was changed."
     if wants_json():
-        identity = str(action.intent.opportunity_id)
+        identity = str(intent.opportunity_id)
         print_json({"status": "refused", "opportunity_id": identity, "steps": [], "reason": reason})
     else:
         click.echo(reason)
     return code
 
 
-def _say_interrupted(action: ConfirmedAction, organization: LookupOrganization) -> ExitCode:
+def _say_interrupted(opportunity_id: UUID, organization: LookupOrganization) -> ExitCode:
     """Look once more and say what stands; a write that was under way may still take effect."""
-    opportunity_id = action.intent.opportunity_id
     error = {
         "kind": "Interrupted",
         "message": f"Stopped from the keyboard. {_standing(organization, opportunity_id)}",

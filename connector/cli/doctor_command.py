@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -64,7 +64,7 @@ def doctor(*, asked_on: UUID | None, make_one: bool, out: Path | None, yes: bool
     if asked_on is None and not make_one:
         healthy = examined(read_settings)
         return ExitCode.DONE if healthy else ExitCode.FAILED
-    return probe(read_settings(), ProbeRequest(asked_on, out, yes))
+    return probe(read_settings(), asked_on, out, agreed=yes)
 
 
 def examined(read: Callable[[], Settings]) -> bool:
@@ -105,32 +105,26 @@ _NOT_KEPT = "The answers are not kept: rows changed while it asked. Ask again, o
 _LEFT_OUT = "The organization's own synchronous logic is left out. "
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeRequest:
-    """What was asked for: the opportunity (None: make one), the file for the answers besides, who agreed."""
+def probe(settings: Settings, opportunity_id: UUID | None, out: Path | None, *, agreed: bool) -> int:
+    """Ask on the opportunity (None: make one), show the answers, keep them (in `out` too), and return the exit code.
 
-    opportunity_id: UUID | None
-    out: Path | None
-    agreed: bool
-
-
-def probe(settings: Settings, request: ProbeRequest) -> int:
-    """Ask, show the answers, keep them, and return the exit code; 1 when anything changed."""
+    It is 1 when anything changed.
+    """
     with connect(settings) as connection:
         diagnosis = connection.diagnosis
         user = diagnosis.acting_user()
         may_bypass = bool(diagnosis.held_privileges(user, [BYPASS_PRIVILEGE]))
         logic = _LEFT_OUT if may_bypass else _RUNS.format(privilege=BYPASS_PRIVILEGE)
         tell(_WARNING.format(base_url=connection.base_url, logic=logic))
-        if not request.agreed and not _agrees():
+        if not agreed and not _agrees():
             return ExitCode.REFUSED
         bypass = Bypass(("sync",)) if may_bypass else NO_BYPASS
         api = WebApi(connection.handler, replace(connection.api.endpoint, bypass=bypass))
-        rows, answers, changed, left = _answers(connection.organization, api, request.opportunity_id, user)
+        rows, answers, changed, left = _answers(connection.organization, api, opportunity_id, user)
         kept = KeptAnswers(
             asked=SystemClock().now(), version=diagnosis.version(), caller=caller_mark(user), rows=tuple(answers)
         )
-    for path in () if changed else (answers_path(settings), request.out):
+    for path in () if changed else (answers_path(settings), out):
         if path is not None:
             write_answers(path, kept)
     _show_answers(kept, rows, changed, left)
