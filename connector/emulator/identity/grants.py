@@ -1,6 +1,4 @@
-"""The token endpoint: who gets which token for what, and what Entra says otherwise.
-
-Who asks are applications proving themselves by secret, certificate or federated assertion.
+"""The token endpoint: who gets which token for what, by which credential, and what Entra says otherwise.
 
 Error numbers and wordings follow Microsoft's list of AADSTS codes; clients are told to branch on `error` alone.
 """
