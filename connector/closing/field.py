@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class FieldKind(Enum):
-    """What a field holds; `closing.values` reads and writes each kind."""
+    """What a field holds; `closing.request` reads and writes each kind."""
 
     RECORD_ID = "record id"
     RECORD_NAME = "record id or name"

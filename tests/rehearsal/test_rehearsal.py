@@ -29,7 +29,7 @@ from connector.ledger.store import temporary_ledger
 from connector.organization.capture_file import capture_text
 from connector.organization.capture_model import Capture, Coverage, TimeFact, sorted_section
 from connector.organization.side_effects import SideEffects
-from connector.rehearsal import rehearsal, row_cost
+from connector.rehearsal import rehearsal, rehearsal_model
 from connector.rehearsal.logic_model import LogicRefusal
 from connector.rehearsal.rehearsal import CaseResult, Rehearsal, RehearsalResult
 from connector.rehearsal.rehearsal_model import RowCost, RowShape, planned_shapes
@@ -274,7 +274,7 @@ def test_a_pilot_teaches_work_per_row(desk: Desk, monkeypatch: pytest.MonkeyPatc
     took = desk.run("bulk", "status", "rows", "--json").data["governor"]
     assert took["executed_per_row"] > 0
     quick = {"governor": took | {"executed_per_row": 0.01}}  # whatever this machine took
-    monkeypatch.setattr(row_cost, "status_data", lambda *of: status_data(*of) | quick)
+    monkeypatch.setattr(rehearsal_model, "status_data", lambda *of: status_data(*of) | quick)
     said = desk.run(*rehearsal_command, "--json")
     assert said.code == 0, said.err
     _, case, _ = said.data["cases"]
