@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from connector.bulk.run.last_run import unchecked
 
+from connector.bulk.job_rules import unchecked
 from connector.bulk.reports.job_report import saved_names
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
