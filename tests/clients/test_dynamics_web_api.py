@@ -58,7 +58,7 @@ def modules() -> Path:
     folder = ROOT / ".state" / f"dynamics-web-api-{VERSION}"
     if not (folder / "node_modules" / "dynamics-web-api").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", f"dynamics-web-api@{VERSION}"]
+        command = ["npm", "install", "--no-audit", "--no-fund", "--fetch-timeout=60000", f"dynamics-web-api@{VERSION}"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"npm could not install dynamics-web-api: {done.stderr.strip().splitlines()[-1:]}")

@@ -89,7 +89,8 @@ def test_a_third_judge_accepts_it_and_no_broken_one(tmp_path: Path) -> None:
     judge = folder / "node_modules" / ".bin" / "swagger-cli"
     if not judge.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        install = ["npm", "install", "--no-audit", "--no-fund", f"@apidevtools/swagger-cli@{SWAGGER_CLI}"]
+        package = f"@apidevtools/swagger-cli@{SWAGGER_CLI}"
+        install = ["npm", "install", "--no-audit", "--no-fund", "--fetch-timeout=60000", package]
         done = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"npm could not install swagger-cli: {done.stderr.strip().splitlines()[-1:]}")
