@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from connector.bulk.reports.job_report import saved_names
-from connector.bulk.reports.report_row import report_row
+from connector.bulk.reports.report_row import report_row, steps_in
 from connector.closing import reasons
 from connector.closing.intent import Intent
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
@@ -109,6 +109,7 @@ class Reconciliation:
             yield "The opportunity is not there any more."
         elif record.status in _CLOSED and isinstance(record.intent, Intent):
             yield from _of_closed(record.intent, snapshot, metadata, self.unread)
+            yield from _of_quotes(record, record.intent, snapshot, metadata)
         elif snapshot.opportunity.state is not OpportunityState.OPEN:
             yield f"It was opened again, and is {snapshot.opportunity.state.name.lower()} now."
 
@@ -142,13 +143,13 @@ def _of_closed(
             unread[column] += 1
         else:
             yield sentence
-    yield from _of_quotes(intent, snapshot, metadata)
 
 
-def _of_quotes(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
-    quotes = snapshot.quotes
-    left = sum(quote.is_open for quote in quotes)
-    if left:
+def _of_quotes(record: Record, intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
+    if snapshot.opportunity.state is not CLOSED_STATE[intent.outcome]:
+        return
+    quotes, planned = snapshot.quotes, {step["record"] for step in steps_in(record.report or {})}
+    if left := sum(quote.is_open for quote in quotes):
         yield f"It is closed, but {left} of its {len(quotes)} quotes are draft or active."
     winning = next(iter(winning_quotes(snapshot, intent)), None)
     if intent.winning_quote_id is not None and (winning is None or winning.state is not QuoteState.WON):
@@ -163,8 +164,8 @@ def _of_quotes(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadat
         except InputError as error:
             yield error.message
             return
-        other = sum(quote.state is QuoteState.CLOSED and quote.status != status for quote in quotes)
-        if other:
+        ours = [quote for quote in quotes if str(quote.id) in planned]  # what was closed before is left alone
+        if other := sum(quote.state is QuoteState.CLOSED and quote.status != status for quote in ours):
             yield f"{other} of its {len(quotes)} quotes are closed with another status reason than {status}."
 
 
@@ -212,12 +213,11 @@ class ActivityComparison:
         if record.status is not ItemStatus.CLOSED:  # who closed it before wrote activities of their own
             self.unread.update(asked_names(intent))
             return
-        steps = (record.report or {}).get("steps")
-        for step in steps if isinstance(steps, list) else ():
-            table = _TABLES.get(step["kind"], "")
+        for step in steps_in(record.report or {}):
+            table = _TABLES.get(str(step["kind"]), "")
             values = _requested_values(step, intent) if table and step.get("result") == "done" else {}
             if values and step.get("activity_id"):
-                yield ActivityCheck(record.row, table, UUID(step["activity_id"]), values)
+                yield ActivityCheck(record.row, table, UUID(str(step["activity_id"])), values)
 
     def _users(self, records: Sequence[Record]) -> Mapping[UUID, UUID]:
         requested = {record.intent.as_user for record in records if isinstance(record.intent, Intent)}

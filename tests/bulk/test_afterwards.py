@@ -20,6 +20,7 @@ from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.job_rules import undo_name, undo_rows
 from connector.bulk.planning import Summary, forecast, is_plan, read_head, read_plan, write_plan
 from connector.bulk.reconcile import Mismatch, Reconciliation
+from connector.bulk.reports.report_row import steps_in
 from connector.bulk.results import BAD, write_results
 from connector.closing.close import fulfil
 from connector.closing.model import Intent, Outcome, ReopenIntent
@@ -178,6 +179,21 @@ def test_everything_that_was_asked_is_compared_or_said_not_to_be(office: Office)
         "The opportunity's close date is 2026-02-01",
         "The opportunity's actual revenue is 1.0",
     ]
+
+
+def test_quotes_that_were_closed_before_are_not_compared_with_the_reason_that_was_asked(office: Office) -> None:
+    open_ids = ", ".join(f"'{id_}'" for id_ in office.open_ids())
+    ((id_, count),) = office.sql(
+        f"SELECT opportunityid, COUNT(*) FROM quote WHERE opportunityid IN ({open_ids}) GROUP BY opportunityid "
+        "HAVING SUM(statecode < 2) > 0 AND SUM(statecode = 3 AND statuscode <> 5) > 0 ORDER BY opportunityid LIMIT 1"
+    )
+    office.run(office.ledger.create("june", [Row(1, Intent(UUID(id_), Outcome.WON, quote_status=5))]))
+    assert compare(office, "june")[0] == []
+    office.sql("UPDATE quote SET statuscode = 6 WHERE opportunityid = ? AND statuscode = 5", id_)
+    changed = [step for record in office.ledger.records("june") for step in steps_in(record.report or {})]
+    quotes = len({step["record"] for step in changed if step["table"] == "quote"})
+    (told,) = compare(office, "june")[0]
+    assert told.problem == f"{quotes} of its {count} quotes are closed with another status reason than 5."
 
 
 def test_the_close_activities_are_compared_with_everything_that_was_asked_of_them(office: Office) -> None:

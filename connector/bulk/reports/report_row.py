@@ -90,7 +90,8 @@ class ReportRow:
 def report_row(record: Record, organization: str, names: OrganizationNames) -> ReportRow:
     """Return what is told of a record of a job of the organization at this `https://` address."""
     report: Mapping[str, object] = record.report or {}
-    seen, error, step = _part(report, "record"), _part(report, "error"), _close_step(report)
+    seen, error = _part(report, "record"), _part(report, "error")
+    step: Mapping[str, object] = next((each for each in steps_in(report) if each.get("kind") == _CLOSE), {})
     intent = record.intent if isinstance(record.intent, Intent) else None
     stood = _part(report, "before") if record.status is ItemStatus.CLOSED and not step else {}  # closed by a killed run
     status, requested = step.get("status_reason", stood.get("status")), str(intent.status or "") if intent else ""
@@ -138,12 +139,8 @@ def amount_of(text: object) -> Decimal | None:
         return None
 
 
-def _close_step(report: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the step that closed the opportunity, if there is one."""
-    return next((step for step in _steps(report) if step.get("kind") == _CLOSE), {})
-
-
-def _steps(report: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+def steps_in(report: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Yield the steps of a report, with what came of each, as plain data."""
     steps = report.get("steps")
     yield from (step for step in (steps if isinstance(steps, list) else ()) if isinstance(step, Mapping))
 
