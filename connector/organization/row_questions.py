@@ -65,8 +65,7 @@ def asked_data(answers: Sequence[RowAnswer]) -> dict[str, object]:
     steps, seconds = mean(answer.steps for answer in known), mean(answer.seconds for answer in known)
     others = [answer.seconds - seconds * answer.steps / steps for answer in known]
     error = stdev(others) / math.sqrt(len(others)) if len(others) > 1 else seconds
-    times = {"steps": steps, "seconds": seconds, "error": error}
-    return data | {name: round(value, 4) for name, value in times.items()}
+    return data | {"steps": round(steps, 4), "seconds": round(seconds, 4), "error": round(error, 4)}
 
 
 class RowSample:
@@ -107,8 +106,9 @@ class RowSample:
             changed = tuple(changes(before, _versions(organization, key), user))
             origin = getattr(failure, "origin", None)
             plug_in = origin.plug_in if refused and origin is not None else ""
-            own_words = " ".join(str(getattr(failure, "detail", "")).split())[:300] if refused else ""
-            reason = "" if refused is False else own_words or failure.message
+            own_words = " ".join(str(getattr(failure, "detail", "")).split())[:300]
+            cause = f"{failure.message} The organization said: " if refused is None and own_words else ""
+            reason = "" if refused is False else f"{cause}{own_words or failure.message}"
             yield RowAnswer(key, refused, took, reason, plug_in, changed, len(plan.steps))
 
 

@@ -70,6 +70,26 @@ def test_rows_are_asked_with_the_own_logic_and_nothing_changes() -> None:
     assert "seconds" not in asked_data([answers[2]])
 
 
+def test_of_a_row_that_is_not_known_our_cause_and_the_organizations_words_are_told() -> None:
+    asked = Asked(EmulatorOptions(seeded=0))
+    asked.has_opportunity(0, 1)
+
+    def plugin(context: LogicContext) -> None:
+        if context.message == "LoseOpportunity":
+            context.crash()
+
+    asked.embedded.emulator.organization.world.logic.add(plugin)
+    organization = DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock)
+    seen, sample = preview(organization, Intent(OPPORTUNITY, Outcome.LOST)), RowSample(1)
+    assert isinstance(seen.verdict, Plan)
+    sample.add(seen.verdict, seen.snapshot)
+    user = Diagnosis(asked.handler, asked.base_url).acting_user()
+    (answer,) = sample.ask(asked.handler, Endpoint(asked.base_url), organization, asked.clock.monotonic, user)
+    assert answer.refused is None
+    assert "a plug-in of this organization crashed" in answer.reason
+    assert ". The organization said: The plug-in execution failed because" in answer.reason
+
+
 def test_the_mean_of_some_rows_is_as_unsure_as_they_differ_for_equal_steps() -> None:
     equal = [RowAnswer(OPPORTUNITY, refused=False, seconds=seconds) for seconds in (1.0, 3.0)]
     assert asked_data(equal) == {"rows": 2, "refused": 0, "not_known": 0, "steps": 1, "seconds": 2.0, "error": 1.0}
