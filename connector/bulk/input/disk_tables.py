@@ -41,7 +41,8 @@ class DuplicateDetector:
     """Takes in the rows as they come, and tells in the end which of them are too many. Close it after use."""
 
     def __init__(self) -> None:
-        self._database = _scratch("seen (opportunity BLOB, number INTEGER, line INTEGER, content BLOB)")
+        columns = "opportunity BLOB, number INTEGER, line INTEGER, content BLOB"
+        self._database = _scratch(f"seen ({columns}, PRIMARY KEY (opportunity, content, number)) WITHOUT ROWID")
         self._waiting: list[tuple[bytes, int, int, bytes]] = []
 
     def add(self, opportunity_id: UUID, number: int, line: int, content: bytes) -> None:
@@ -53,14 +54,15 @@ class DuplicateDetector:
     def rows(self) -> Iterator[DuplicateRow]:
         """Return the rows that are too many, in order: each copy but the first, and all that contradict each other."""
         self._flush()
-        duplicates = self._database.execute(
-            "SELECT seen.number, line, seen.opportunity, first, last, contents = 1 FROM seen JOIN"
-            " (SELECT opportunity, MIN(number) AS first, MAX(number) AS last, COUNT(DISTINCT content) AS contents"
-            " FROM seen GROUP BY opportunity HAVING COUNT(*) > 1) AS twice ON twice.opportunity = seen.opportunity"
-            " WHERE contents > 1 OR seen.number > first ORDER BY seen.number"
-        )
-        for number, line, opportunity, first, last, same in duplicates:
-            yield DuplicateRow(number, line, UUID(bytes=opportunity), last if number == first else first, bool(same))
+        for number, line, opportunity, same, other in self._database.execute(  # `alike`: the first that says the same
+            "SELECT number, line, opportunity, contents = 1,"
+            " CASE WHEN alike > first THEN first ELSE MAX(alike) OVER (PARTITION BY opportunity) END FROM"
+            " (SELECT seen.*, first, contents, MIN(number) OVER (PARTITION BY seen.opportunity, content) AS alike"
+            " FROM seen JOIN (SELECT opportunity, MIN(number) AS first, COUNT(DISTINCT content) AS contents"
+            " FROM seen GROUP BY opportunity HAVING COUNT(*) > 1) AS twice ON twice.opportunity = seen.opportunity)"
+            " WHERE contents > 1 OR number > first ORDER BY number"
+        ):
+            yield DuplicateRow(number, line, UUID(bytes=opportunity), other, bool(same))
 
     def close(self) -> None:
         """Throw the file away."""
