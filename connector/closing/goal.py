@@ -98,10 +98,11 @@ def _reopening(intent: ReopenIntent) -> Goal:
     )
 
 
-def missing(opportunity_id: UUID) -> NotFound:
-    """Return the failure of an opportunity that was asked for and is not there."""
+def missing(opportunity_id: UUID, before: Snapshot | None = None) -> NotFound:
+    """Return the failure of an opportunity that was asked for and is not there, or no more where it was `before`."""
+    gone = " any more: somebody, or the organization's own logic, deleted it or took it from its sight meanwhile"
     return NotFound(
-        f"There is no opportunity {opportunity_id} that the application user can see.",
+        f"There is no opportunity {opportunity_id} that the application user can see{gone if before else ''}.",
         status=HTTPStatus.NOT_FOUND,
-        remedy="Check the id, and that the application user may read the opportunity.",
+        remedy=f"Check {'' if before else 'the id, and '}that the application user may read the opportunity.",
     )

@@ -106,7 +106,7 @@ class Progress:
         self.rounds, self.unread = self.rounds + 1, None
         if snapshot is None:
             self.now = None
-            return self.fail(missing(self.goal.opportunity_id))
+            return self.fail(missing(self.goal.opportunity_id, self.before))
         self._see(snapshot)
         self.users = metadata.users
         try:

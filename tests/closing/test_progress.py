@@ -212,3 +212,13 @@ def test_the_missing_is_named() -> None:
     assert report.error is not None
     assert report.error.message == missing(OPPORTUNITY_ID).message
     assert report.after is None
+
+
+def test_what_was_there_at_first_is_told_as_gone() -> None:
+    progress, small = progress_of(WON), organization((2,))
+    planned(progress, small)
+    report = progress.look(None, METADATA)
+    assert isinstance(report, Report)
+    assert report.error is not None
+    assert "that the application user can see any more: somebody, or the organization's own" in report.error.message
+    assert report.error.remedy == "Check that the application user may read the opportunity."
