@@ -187,7 +187,7 @@ def test_quotes_that_were_closed_before_are_not_compared_with_the_reason_that_wa
         f"SELECT opportunityid, COUNT(*) FROM quote WHERE opportunityid IN ({open_ids}) GROUP BY opportunityid "
         "HAVING SUM(statecode < 2) > 0 AND SUM(statecode = 3 AND statuscode <> 5) > 0 ORDER BY opportunityid LIMIT 1"
     )
-    office.run(office.ledger.create("june", [Row(1, Intent(UUID(id_), Outcome.WON, quote_status=5))]))
+    office.run(office.ledger.create("june", [Row(1, Intent(UUID(str(id_)), Outcome.WON, quote_status=5))]))
     assert compare(office, "june")[0] == []
     office.sql("UPDATE quote SET statuscode = 6 WHERE opportunityid = ? AND statuscode = 5", id_)
     changed = [step for record in office.ledger.records("june") for step in steps_in(record.report or {})]
