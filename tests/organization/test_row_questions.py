@@ -84,7 +84,8 @@ def test_of_a_row_that_is_not_known_our_cause_and_the_organizations_words_are_to
     assert isinstance(seen.verdict, Plan)
     sample.add(seen.verdict, seen.snapshot)
     user = Diagnosis(asked.handler, asked.base_url).acting_user()
-    (answer,) = sample.ask(asked.handler, Endpoint(asked.base_url), organization, asked.clock.monotonic, user)
+    service = WebApi(asked.handler, Endpoint(asked.base_url))
+    (answer,) = sample.ask(service, organization, asked.clock.monotonic, user)
     assert answer.refused is None
     assert "a plug-in of this organization crashed" in answer.reason
     assert ". The organization said: The plug-in execution failed because" in answer.reason
