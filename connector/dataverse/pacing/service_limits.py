@@ -163,8 +163,8 @@ class LimitEstimate:
     """
 
     __slots__ = (
-        "_bias", "_fruitless", "_grown_at", "_grows", "_heard_at", "_horizon", "_origin", "_probe_from", "fell",
-        "number", "usual", "value",
+        "_bias", "_fruitless", "_grown_at", "_grows", "_heard_at", "_horizon", "_named", "_origin", "_probe_from",
+        "fell", "number", "usual", "value",
     )  # fmt: skip
 
     def __init__(self, value: float, now: float, *, horizon: float, settle: float | None) -> None:
@@ -175,7 +175,7 @@ class LimitEstimate:
         self._heard_at = float("-inf")
         self._origin = (0.0, value)
         self.usual = value
-        self.fell = False
+        self.fell = self._named = False
         self._grows = settle is not None
         self._probe_from = now + (settle or 0.0)
         self._grown_at = now
@@ -191,11 +191,9 @@ class LimitEstimate:
         self._look_again(now, ASSUMED * self._horizon)
 
     def hear(self, now: float, left: float, used: float) -> None:
-        """Take the service's word, from its headers, that so much is `left` when we have `used` so much.
-
-        Where nothing is left the limit is no more than that: how much less, after a fall, is not known.
-        """
-        value = left + used if left > 0 else min(self.value, used)
+        """Hear from headers that so much is `left` when we have `used` so much; with none left a refusal knows more."""
+        self._named = self._named and left <= 0
+        value = min(self.value, used) if self._named else left + used
         is_new = abs(value - self.value) > NEWS * self.value or not self.confirmed(now)
         self.fell = left <= 0 and (self.fell or value < (1 - NEWS) * self.value)
         if is_new:
@@ -221,8 +219,9 @@ class LimitEstimate:
 
         Returns how much of the limit somebody else must have used.
         """
-        before, self.value = self.value, self._judged(used, number)
+        known, before, self.value = self.number, self.value, self._judged(used, number)
         self.usual, self.fell = self.value, False
+        self._named = self._named or self.number < (1 - NEWS) * known
         self._fruitless = self._fruitless + 1 if abs(self.value - before) <= NEWS * before else 0
         self._look_again(now + stopped, ASSUMED * self._horizon * 2.0 ** min(self._fruitless, MOST_DOUBLINGS))
         return max(0.0, self.value - used)

@@ -248,8 +248,20 @@ def test_where_nothing_is_left_a_limit_fell_and_how_far_is_not_known() -> None:
     assert (limit.value, limit.usual, limit.fell) == (600.0, 600.0, False)
     limit.hear(14.0, left=0.0, used=1480.0)
     assert (limit.value, limit.fell) == (600.0, False), "what is used up says nothing new"
+    limit.refused(15.0, 1470.0, 30.0, 600.0)
+    limit.hear(16.0, left=0.0, used=1460.0)
+    assert (limit.value, limit.fell) == (600.0, False)
     limit.hear(400.0, left=300.0, used=600.0)
     assert (limit.value, limit.usual) == (900.0, 900.0)
+
+
+def test_a_limit_of_which_nothing_is_left_is_taken_as_what_we_have_used_unless_a_refusal_named_a_lower_one() -> None:
+    """The service counts what hangs when it begins, we when it ends: then we have used more than we knew."""
+    limit = counted()
+    limit.hear(10.0, left=0.0, used=5000.0)
+    limit.refused(11.0, 5000.0, 30.0, 6000.0)
+    limit.hear(12.0, left=0.0, used=5100.0)
+    assert limit.value == 5100.0
 
 
 def test_what_a_limit_usually_is_follows_slowly_what_is_told_while_it_is_told() -> None:
