@@ -71,7 +71,7 @@ class Intent:
 
     `key` is the caller's idempotency key: with the record and its row version it fixes the ids of the close activities.
     None stands for the default (see `closing.plan`). A competitor, the winning quote and the user may be named by text
-    (see `closing.names`). The extra columns go as they are into `opportunityclose` and `quoteclose`.
+    (see `closing.record_keys`). The extra columns go as they are into `opportunityclose` and `quoteclose`.
 
     >>> Intent(UUID("6f2c0000-0000-4000-8000-00000000abcd"), Outcome.LOST, description="Too dear").drafts
     <DraftPolicy.ACTIVATE: 'activate'>

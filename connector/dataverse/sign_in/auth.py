@@ -46,7 +46,7 @@ class Registration:
     """An app registration as seen by one organization.
 
     `authority` returns `https://host/tenant`; it may have to ask the organization, so it is called late. Whether it is
-    genuine has been checked (see `dataverse.authority`), so MSAL asks nobody: it would ask the public cloud.
+    genuine has been checked (see `dataverse.sign_in.authority`), so MSAL asks nobody: it would ask the public cloud.
     """
 
     client_id: str
