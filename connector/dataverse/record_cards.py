@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from uuid import UUID
 
 from connector.closing.model import Opportunity, Quote
@@ -52,8 +52,8 @@ class OpportunityCard:
     decimals: int = 2
 
     def amount(self, value: Decimal) -> str:
-        """Return an amount for people."""
-        return f"{value:,.{self.decimals}f}"
+        """Return an amount for people, halves rounded up."""
+        return f"{value.quantize(Decimal(1).scaleb(-self.decimals), ROUND_HALF_UP):,f}"
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""

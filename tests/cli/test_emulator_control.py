@@ -86,7 +86,7 @@ def test_limits_and_switches_are_set_by_name(ready: Path) -> None:
         (("seed", "no-such.csv"), "The file no-such.csv cannot be read: No such file or directory."),
         (("plan", "/"), "The file / cannot be read: Is a directory."),
         (("switch", "actual_value_on_lost"), "it is written NAME=VALUE"),
-        (("switch", "nonsense=1"), "nonsense"),
+        (("switch", "nonsense=1"), "There is no switch 'nonsense'; there are: open_quotes_block_close, draft_quote"),
         (("limit", "requests=many"), "'many' is no number, list or truth value in JSON"),
         (("limit", "requests=-1"), "-1 is no value for it"),
         (("limit", "window_seconds=0"), "The limit window_seconds is from 1 to 1000000, not 0."),

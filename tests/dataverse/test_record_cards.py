@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -34,6 +35,7 @@ def test_a_card_has_the_names_that_the_organization_shows(connection: Connection
     assert card.owner
     assert card.currency == "US Dollar"
     assert card.record.estimated_value is not None
+    assert card.amount(Decimal("1234.345")) == "1,234.35", "as reports of jobs round it"
     assert [quote.record.number for quote in card.quotes] == sorted(quote.record.number for quote in card.quotes)
     assert all(quote.total for quote in card.quotes)
 

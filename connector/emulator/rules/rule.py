@@ -158,6 +158,6 @@ def _switches() -> Mapping[str, Any]:
 
 def _problem(name: str, value: str) -> str:
     if name not in _switches():
-        return f"There is no switch {name!r}."
+        return f"There is no switch {name!r}; there are: {', '.join(_switches())}."
     values = _switches()[name]["values"]
     return "" if value in values else f"{name} takes {', '.join(values)}, not {value!r}."
