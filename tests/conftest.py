@@ -35,8 +35,13 @@ STATE = tempfile.TemporaryDirectory(prefix="connector-tests-")
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C again where a shell started the tests in the background: our programs would inherit its deafness."""
+    """Take no settings from whoever runs the tests, and hear Ctrl-C again.
+
+    A shell that starts the tests in the background makes them deaf to it, and our programs would inherit that.
+    """
     os.environ["XDG_STATE_HOME"] = STATE.name
+    for name in [name for name in os.environ if name.startswith(("DATAVERSE_", "CONNECTOR_"))]:
+        del os.environ[name]
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
