@@ -16,7 +16,15 @@ from connector.bulk.run.runner import Run
 from connector.bulk.status import status_data
 from connector.clock import VirtualClock
 from connector.closing.close import fulfil_many
-from connector.closing.model import Intent, OrganizationMetadata, Outcome, Plan, Snapshot, StepResult
+from connector.closing.model import (
+    Intent,
+    OrganizationMetadata,
+    Outcome,
+    Plan,
+    ReportStatus,
+    Snapshot,
+    StepResult,
+)
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import ConnectorError, NotSent, SignInError
 from connector.ledger.jobs import DesiredState, ItemStatus
@@ -80,6 +88,8 @@ def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next_run
     assert ending.stopped
     assert closed == len(ids) - len(office.open_ids()) < len(ids)
     assert ending.counts.data()["pending"] == len(ids) - closed
+    alone = fulfil_many(office.connection.organization, [Intent(office.open_ids()[0], Outcome.WON)])
+    assert [report.status for report in alone] == [ReportStatus.CLOSED], "who shares the way with a run that has ended"
     assert office.run(office.ledger.job("june")).well
     assert set(office.closes().values()) == {1}
 

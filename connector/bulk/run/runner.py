@@ -82,6 +82,7 @@ class Run:
     ) -> None:
         self._ledger = ledger
         self._job = job
+        self._clients = clients
         self._clock = clock
         self._watch = watch
         self._stopping = threading.Event()
@@ -119,6 +120,8 @@ class Run:
         finally:
             self.stop()
             self._threads.shutdown(cancel_futures=True)
+            for client in self._clients:
+                client.gate.open()  # others than this run may use it
             self._allowance.keep(worker)
             self._ledger.note(self._job.name, PACE, {"worker": worker_key(worker.id), "binding": "", "ceiling": 0.0})
             worker.leave()
