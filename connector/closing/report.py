@@ -149,6 +149,9 @@ _SUPPORT = (
 )
 
 
+_ENDS = tuple(".!?:…")
+
+
 def failure_lines(error: Mapping[str, object], stands: object = "") -> list[str]:
     """Return for people, in the one order of every channel, what `error` (as `error_data` has it) tells.
 
@@ -159,10 +162,11 @@ def failure_lines(error: Mapping[str, object], stands: object = "") -> list[str]
     ['It was stopped.', 'The organization said: No approval.', 'For support: code 0x80040265.', 'It is open.']
     """
     detail = " ".join(str(error.get("detail", "")).split())
+    ends = "" if detail[-1:] in _ENDS else "."  # what follows may stand on the same line
     ids = ", ".join(f"{word} {error[name]}" for word, name in _SUPPORT if error.get(name))
     lines = (
         error.get("message"),
-        f"The organization said: {detail}" if detail else "",
+        f"The organization said: {detail}{ends}" if detail else "",
         error.get("remedy"),
         f"For support: {ids}." if error.get("code") or error.get("request_id") else "",
         stands,

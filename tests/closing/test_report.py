@@ -233,3 +233,8 @@ def test_support_is_told_the_ids_once_one_of_the_service_is_known(known: str) ->
     assert lines == ["It was stopped.", "The organization said: No approval.", "Ask for it."]
     assert (support.startswith("For support: "), support.endswith(" 0x1."), stands) == (True, True, "It is open.")
     assert failure_lines({"message": "It was stopped."}) == ["It was stopped."]
+
+
+@pytest.mark.parametrize(("detail", "line"), [("Not now", "Not now."), ("Who?", "Who?"), ("See\n  (2) ", "See (2).")])
+def test_what_the_organization_said_ends_before_what_follows_on_the_same_line(detail: str, line: str) -> None:
+    assert failure_lines({"message": "No.", "detail": detail})[1] == f"The organization said: {line}"
