@@ -78,7 +78,10 @@ def width_of(gate: Pacer) -> int:
 
 
 def is_full(gate: Pacer, batches: int, requests: int) -> bool:
-    """Return whether enough of `requests` is made ready: what is cannot go with the last one any more."""
+    """Return whether no more is to be made ready beside `batches` of writes and `requests` of all kinds.
+
+    While a window holds requests back only few are ready: rows that have a request cannot join the last one any more.
+    """
     pace, width = gate.pace(), width_of(gate)
     ready = requests - pace.in_flight if pace.binding in PACED else 0
     return batches >= width + AHEAD or ready >= max(AHEAD, width // PACED_AHEAD)

@@ -104,7 +104,7 @@ def work_with(ledger: Ledger, job: Job, connection: Connection, pending: Pending
         tell(sentences(describe(ending.blocked).error))
     if left := unchecked(ledger, job.name):
         resume = command_line("bulk", "resume", job.name)
-        tell(f"{rows(left)} closed last, and not read again to see whether they stand as asked. That does: {resume}")
+        tell(f"Not read again since the close, so not known to stand as asked: {rows(left)}. Read them: {resume}")
     if wants_json():
         print_json(data)
     else:
