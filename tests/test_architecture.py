@@ -82,15 +82,15 @@ BUDGETS = {
     ("closing",): (3_100, 4_445),
     ("ledger",): (3_350, 3_492),
     ("dataverse",): (5_000, 6_855),
-    ("bulk",): (5_000, 6_785),
-    ("service",): (7_100, 7_241),
-    ("emulator",): (15_300, 16_795),
+    ("bulk",): (5_000, 6_777),
+    ("service",): (7_100, 7_232),
+    ("emulator",): (15_300, 16_690),
     ("organization",): (2_100, 2_392),
     ("rehearsal",): (900, 1_115),
     ("cli",): (4_200, 5_525),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_512),
 }
-MOST_FILES = 328
+MOST_FILES = 324
 """Files aimed at: 220. The number only goes down."""
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390

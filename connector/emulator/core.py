@@ -96,7 +96,7 @@ class Emulator:
         self.issuer = Issuer(options.tenant, options.login_url, self.keys, clock, options.seed)
         self.grants = Grants(options.tenant, self.issuer, audiences(options.url), clock)
         self.entra = IdentityProvider(self.grants)
-        self.bearer = Bearer(options.tenant, self.issuer, self.organization, options.url, clock)
+        self.bearer = Bearer(options.tenant, self.issuer, self.organization.world, options.url, clock)
         self.discovery = Discovery(
             self.bearer, self.organization, options.url, options.tenant.tenant_id, ApiOptions().version, clock
         )

@@ -84,14 +84,13 @@ class MessageOperations:
         request.query = f"$select={','.join(wire)}"
         request.options = replace(request.options, values={**request.options.values, "$select": ",".join(wire)})
 
-    def _answer(self, request: ApiRequest, message: Message, answer: Mapping[str, object]) -> Response:
-        row = answer.get("@ref")
-        if isinstance(row, Ref):
-            table = self._schema.tables[row.table]
+    def _answer(self, request: ApiRequest, message: Message, answer: Ref | Mapping[str, object]) -> Response:
+        if isinstance(answer, Ref):
+            table = self._schema.tables[answer.table]
             plan = self._reading.plan(request, table, row=True)
             context = request.context(f"{table.entity_set}{plan.scope}/$entity")
             return ok(
-                {"@odata.context": context} | self._reading.render(request, plan, self._reading.fetch(plan, row.id))
+                {"@odata.context": context} | self._reading.render(request, plan, self._reading.fetch(plan, answer.id))
             )
         return ok({"@odata.context": request.context(TYPE_PREFIX + message.returns), **answer})
 

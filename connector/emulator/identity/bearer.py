@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from connector.clock import Clock
@@ -16,20 +16,11 @@ from connector.emulator.http.exchange import split_url
 from connector.emulator.identity.grants import DATAVERSE_APPLICATION
 from connector.emulator.identity.issuer import Issuer, Tenant
 from connector.emulator.world.callers import Caller
+from connector.emulator.world.world import World
 from connector.handler import Request, Response
 
 REMEMBERED = 2000
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-
-
-class UserDirectory(Protocol):
-    """Where callers are found: the organization's users (raises Refused for those it does not know)."""
-
-    def caller_for(self, *, application_id: str | None = None, object_id: str | None = None) -> Caller:
-        """Return the caller behind a token's application or object id."""
-
-    def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
-        """Return `caller` acting as another user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +55,10 @@ class Unauthorized(Exception):
 class Bearer:
     """Checks Authorization headers. What a token says is remembered by its text, its expiry checked every time."""
 
-    def __init__(self, tenant: Tenant, issuer: Issuer, members: UserDirectory, url: str, clock: Clock) -> None:
+    def __init__(self, tenant: Tenant, issuer: Issuer, world: World, url: str, clock: Clock) -> None:
         self._tenant = tenant
         self._issuer = issuer
-        self._members = members
+        self._world = world
         self._url = self._called = url
         self._clock = clock
         self._known: OrderedDict[str, Identity] = OrderedDict()
@@ -99,15 +90,15 @@ class Bearer:
     def caller(self, request: Request, identity: Identity) -> Caller:
         """Return the user a request runs as, impersonation headers applied; raises Refused (403)."""
         if identity.app_only:
-            caller = self._members.caller_for(application_id=identity.application_id, object_id=identity.object_id)
+            caller = self._world.caller_for(application_id=identity.application_id, object_id=identity.object_id)
         else:
-            caller = self._members.caller_for(object_id=identity.object_id)
+            caller = self._world.caller_for(object_id=identity.object_id)
         other = request.header("callerobjectid")
         if other:
-            return self._members.impersonate(caller, object_id=other.strip().lower())
+            return self._world.impersonate(caller, object_id=other.strip().lower())
         other = request.header("mscrmcallerid")
         if other:
-            return self._members.impersonate(caller, user_id=other.strip("{} ").lower())
+            return self._world.impersonate(caller, user_id=other.strip("{} ").lower())
         return caller
 
     def discovery_challenge(self) -> Response:

@@ -296,8 +296,6 @@ class Grants:
         resource, scope = self._scope(required(form, "scope"))
         return self._for_person(application, strength, Grant(application.client_id, person, resource, scope, 0))
 
-    # Who asks, and for what.
-
     # For what.
 
     def _scope(self, scope: str) -> tuple[str, str]:

@@ -80,14 +80,6 @@ class Organization:
         self.entity_sets = frozenset(table.entity_set for table in schema.tables.values())
         self._baseline = self._copy()
 
-    def caller_for(self, *, application_id: str | None = None, object_id: str | None = None) -> Caller:
-        """Return the caller behind a token; raises Refused (403)."""
-        return self.world.caller_for(application_id=application_id, object_id=object_id)
-
-    def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
-        """Return `caller` acting as another user; raises Refused (403)."""
-        return self.world.impersonate(caller, user_id=user_id, object_id=object_id)
-
     def close(self) -> None:
         """Close the database."""
         self.store.close()

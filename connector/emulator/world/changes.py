@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.emulator.rules.rule import refuse
-from connector.emulator.world.callers import Access, Caller
+from connector.emulator.world.callers import Caller
 from connector.emulator.world.opportunity import LOST, OPEN, WON, close_opportunity, reopen
 from connector.emulator.world.quote import ACTIVE, CLOSED, DRAFT, new_quote
 from connector.emulator.world.quote import WON as QUOTE_WON
@@ -30,25 +30,25 @@ _NEW_OPPORTUNITY: Row = {
 }
 
 
-def create_row(records: Records, access: Access, caller: Caller, table: Table, values: Values) -> str:
+def create_row(records: Records, caller: Caller, table: Table, values: Values) -> str:
     """Create a row as the Create message does and return its id. Raises Refused."""
-    key = _create(records, access, caller, table, values)
+    key = _create(records, caller, table, values)
     reprice(records, caller, table.logical_name, key, frozenset(values))
     return key
 
 
-def _create(records: Records, access: Access, caller: Caller, table: Table, values: Values) -> str:
+def _create(records: Records, caller: Caller, table: Table, values: Values) -> str:
     name = table.logical_name
     if name in SYSTEM_TABLES or table.derived_from:
         raise refuse("message.unsupported", "Create", name)
-    access.require(caller, table, ("Create",))
-    _check_lookups(records, access, caller, table, values)
+    records.access.require(caller, table, ("Create",))
+    _check_lookups(records, caller, table, values)
     if name == "opportunity":
         return records.create(caller, table, _customer(values), {**_NEW_OPPORTUNITY, **_parties(values)})
     if name == "quote":
         return _create_quote(records, caller, table, values)
     if name == "opportunityclose":
-        return _create_opportunity_close(records, access, caller, table, values)
+        return _create_opportunity_close(records, caller, table, values)
     if name == "quoteclose":
         defaults: Row = {"statecode": 1, "statuscode": 2, "activitytypecode": name, "actualend": records.now()}
         return records.create(caller, table, values, defaults)
@@ -59,12 +59,12 @@ def _create(records: Records, access: Access, caller: Caller, table: Table, valu
     return records.create(caller, table, values)
 
 
-def _check_lookups(records: Records, access: Access, caller: Caller, table: Table, values: Values) -> None:
+def _check_lookups(records: Records, caller: Caller, table: Table, values: Values) -> None:
     targets = {value.table for value in values.values() if isinstance(value, Ref)}
     if targets:
-        access.require(caller, table, ("Append",))
+        records.access.require(caller, table, ("Append",))
         for target in sorted(targets & records.schema.tables.keys()):
-            access.require(caller, records.schema.tables[target], ("AppendTo",))
+            records.access.require(caller, records.schema.tables[target], ("AppendTo",))
 
 
 def _customer(values: Values) -> Values:
@@ -102,14 +102,14 @@ def _create_quote(records: Records, caller: Caller, table: Table, values: Values
     return records.create(caller, table, values, defaults)
 
 
-def _create_opportunity_close(records: Records, access: Access, caller: Caller, table: Table, values: Values) -> str:
+def _create_opportunity_close(records: Records, caller: Caller, table: Table, values: Values) -> str:
     if records.switches.close_row_creation == "only_stores":
         defaults: Row = {"statecode": 1, "statuscode": 2, "activitytypecode": "opportunityclose"}
         return records.create(caller, table, values, defaults)
     state = _close_row_state(records, values)
     status = values.get("opportunitystatuscode")
     reason = status if isinstance(status, int) else -1
-    return close_opportunity(records, access, caller, values, state, reason)
+    return close_opportunity(records, caller, values, state, reason)
 
 
 def _close_row_state(records: Records, values: Values) -> int:
@@ -121,14 +121,14 @@ def _close_row_state(records: Records, values: Values) -> int:
     return option.state if option is not None and option.state != OPEN else WON
 
 
-def update_row(records: Records, access: Access, caller: Caller, table: Table, key: str, values: Values) -> None:
+def update_row(records: Records, caller: Caller, table: Table, key: str, values: Values) -> None:
     """Change a row as the Update message does. Raises Refused (404 when there is no such row)."""
     name = table.logical_name
     if name in SYSTEM_TABLES and name != "organization":
         raise refuse("message.unsupported", "Update", name)
-    access.require(caller, table, ("Write",))
-    access.require_row(caller, table, "Write", key)
-    _check_lookups(records, access, caller, table, values)
+    records.access.require(caller, table, ("Write",))
+    records.access.require_row(caller, table, "Write", key)
+    _check_lookups(records, caller, table, values)
     if name == "opportunity":
         extra = _change_opportunity(records, table, key, values)
     elif name == "quote":
@@ -228,13 +228,13 @@ def _check_quote_is_draft(records: Records, quote: TypedValue) -> None:
         raise refuse("quote.lines_read_only")
 
 
-def delete_row(records: Records, access: Access, caller: Caller, table: Table, key: str) -> None:
+def delete_row(records: Records, caller: Caller, table: Table, key: str) -> None:
     """Delete a row, and with an opportunity or quote the rows that belong to it alone. Raises Refused (404)."""
     name = table.logical_name
     if name in SYSTEM_TABLES or name in ("systemuser", "usersettings"):
         raise refuse("message.unsupported", "Delete", name)
-    access.require(caller, table, ("Delete",))
-    access.require_row(caller, table, "Delete", key)
+    records.access.require(caller, table, ("Delete",))
+    records.access.require_row(caller, table, "Delete", key)
     whole = LINES.get(name)
     row = records.get(name, key, (table.primary_id, *whole[1:]) if whole else (table.primary_id,))
     if name == "quotedetail":

@@ -7,20 +7,20 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID, uuid5
 
 from connector.emulator.rules.rule import Refused, Switches, refuse
-from connector.emulator.world import opportunity, project, quote, sharing
-from connector.emulator.world.callers import Access, Caller
-from connector.emulator.world.opportunity import Arguments
+from connector.emulator.world import opportunity, quote
+from connector.emulator.world.callers import ACCESS_RIGHTS, Caller
+from connector.emulator.world.opportunity import Arguments, MessageResult
 from connector.emulator.world.records import Records, Ref
 from connector.emulator.world.schema import Message, Schema
 from connector.emulator.world.store import Row
 
-MessageResult = Mapping[str, "Ref | bool | float"] | None
-"""What a message returns: `{"@ref": Ref}` for a row, the members of its complex type, None for 204."""
-Handler = Callable[[Records, Access, Caller, Arguments, Ref], MessageResult]
+Handler = Callable[[Records, Caller, Arguments, Ref], MessageResult]
 
 _LOG = logging.getLogger(__name__)
 _MOVES = {
@@ -40,9 +40,7 @@ def available(schema: Schema, switches: Switches) -> Mapping[str, Message]:
     return {name: message for name, message in schema.messages.items() if message.pack in packs}
 
 
-def is_valid_state_transition(
-    records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref
-) -> MessageResult:
+def is_valid_state_transition(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
     """IsValidStateTransition: whether a row may move to a state (by invariant name) and status reason."""
     entity, state_name, status = (arguments.get(name) for name in ("Entity", "NewState", "NewStatus"))
     if not isinstance(entity, Ref):
@@ -50,7 +48,7 @@ def is_valid_state_transition(
     if not isinstance(state_name, str):
         raise refuse("action.parameter_missing", "NewState", "IsValidStateTransition")
     table = records.schema.tables[entity.table]
-    access.require(caller, table, ("Read",))
+    records.access.require(caller, table, ("Read",))
     was = int(records.get(entity.table, entity.id, ("statecode",))["statecode"] or 0)
     state = next((option for option in table.states if option.invariant_name.lower() == state_name.lower()), None)
     option = table.status(status) if isinstance(status, int) else None
@@ -59,24 +57,22 @@ def is_valid_state_transition(
     return {"IsValid": table.logical_name not in _MOVES or (was, state.value) in _MOVES[table.logical_name]}
 
 
-def default_status(
-    records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref
-) -> MessageResult:
+def default_status(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
     """RetrieveDefaultStatusForState: the status reason a row gets in a state (called by Microsoft's own quote page)."""
     table = records.schema.tables.get(str(arguments["EntityName"]))
     state = table.state(int(str(arguments["State"]))) if table is not None else None
     if table is None or state is None:
         raise refuse("state.unknown", arguments["State"], arguments["EntityName"], "")
-    access.require(caller, table, ("Read",))
+    records.access.require(caller, table, ("Read",))
     return {"Status": state.default_status}
 
 
-def can_close(records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
+def can_close(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
     """CanCloseOpportunity: whether only this quote keeps an open opportunity from being closed (the same page)."""
     deal, offer = arguments["Opportunity"], arguments["Quote"]
     if not isinstance(deal, Ref) or not isinstance(offer, Ref):
         raise refuse("action.parameter_missing", "Opportunity", "CanCloseOpportunity")
-    access.require(caller, records.schema.tables["opportunity"], ("Read",))
+    records.access.require(caller, records.schema.tables["opportunity"], ("Read",))
     row = records.get("opportunity", deal.id, ("statecode",))
     others = records.store.rows(
         "SELECT 1 FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) AND quoteid <> ?", (deal.id, offer.id)
@@ -84,69 +80,101 @@ def can_close(records: Records, access: Access, caller: Caller, arguments: Argum
     return {"CanClose": row["statecode"] == opportunity.OPEN and not others}
 
 
-def _nothing(act: Callable[[Records, Access, Caller, Arguments], None]) -> Handler:
-    def handle(records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
-        act(records, access, caller, arguments)
-        return None
-
-    return handle
+# Sharing rows with users (powerapps-docs, security-sharing-assigning; the enumeration AccessRights).
 
 
-def _row(act: Callable[[Records, Access, Caller, Arguments], Ref]) -> Handler:
-    def handle(records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
-        return {"@ref": act(records, access, caller, arguments)}
-
-    return handle
-
-
-def _on_row(act: Callable[[Records, Access, Caller, Ref], None]) -> Handler:
-    def handle(records: Records, access: Access, caller: Caller, _arguments: Arguments, about: Ref) -> MessageResult:
-        act(records, access, caller, about)
-        return None
-
-    return handle
+def grant(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> None:
+    """GrantAccess: share a row with a user, the rights added to those it has. Raises Refused."""
+    target, principal, rights = _shared(records, caller, arguments)
+    _share(records, target, principal, rights | records.access.shared(principal, target.table, target.id))
 
 
-def _close_all(records: Records, access: Access, caller: Caller, arguments: Arguments, about: Ref) -> MessageResult:
-    project.close_all(records, access, caller, about, arguments)
-    return None
+def modify(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> None:
+    """ModifyAccess: replace the rights that a user has by sharing. Raises Refused."""
+    _share(records, *_shared(records, caller, arguments))
 
 
-def _actual_value(records: Records, access: Access, caller: Caller, _arguments: Arguments, about: Ref) -> MessageResult:
-    return {"Value": opportunity.calculate_actual_value(records, access, caller, about)}
+def revoke(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> None:
+    """RevokeAccess: take away what a user has by sharing. Raises Refused."""
+    target = _target(records, caller, arguments)
+    _share(records, target, _principal(records, arguments.get("Revokee")), 0)
+
+
+def _shared(records: Records, caller: Caller, arguments: Arguments) -> tuple[Ref, str, int]:
+    target, share = _target(records, caller, arguments), arguments.get("PrincipalAccess")
+    share = share if isinstance(share, Mapping) else {}
+    rights = 0
+    for name in str(share.get("AccessMask") or "").split(","):
+        if name.strip() not in ACCESS_RIGHTS:
+            raise refuse("column.type", "PrincipalAccess", "AccessMask", "Microsoft.Dynamics.CRM.AccessRights")
+        rights |= ACCESS_RIGHTS[name.strip()]
+    return target, _principal(records, share.get("Principal")), rights
+
+
+def _target(records: Records, caller: Caller, arguments: Arguments) -> Ref:
+    """Return the row that is shared, which the caller may share. Raises Refused."""
+    target = _entity_of(records.schema, arguments.get("Target"))
+    table = records.schema.tables[target.table]
+    records.access.require(caller, table, ("Share",))
+    records.access.require_row(caller, table, "Share", target.id)
+    records.get(target.table, target.id, (table.primary_id,))
+    return target
+
+
+def _principal(records: Records, data: object) -> str:
+    principal = _entity_of(records.schema, data)
+    if principal.table != "systemuser":
+        raise refuse("emulator.not_implemented", f"sharing with a {principal.table}")
+    return str(records.get("systemuser", principal.id, ("systemuserid",))["systemuserid"])
+
+
+def _entity_of(schema: Schema, data: Any) -> Ref:
+    """Return the row that an entity parameter names by its type and its key. Raises Refused."""
+    data = data if isinstance(data, Mapping) else {}
+    name = str(data.get("@odata.type", "")).removeprefix("#").removeprefix("Microsoft.Dynamics.CRM.")
+    key = data.get(schema.tables[name].primary_id) if name in schema.tables else None
+    if not isinstance(key, str):
+        raise refuse("action.parameter_missing", "@odata.type and the key of a row", "sharing")
+    return Ref(name, key.lower())
+
+
+def _share(records: Records, target: Ref, principal: str, rights: int) -> None:
+    where = (target.table, target.id, principal)
+    records.store.execute("DELETE FROM _shares WHERE tablename = ? AND record = ? AND principal = ?", where)
+    if rights:
+        records.store.execute("INSERT INTO _shares VALUES (?, ?, ?, ?)", (*where, rights))
 
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
-        "WinOpportunity": _nothing(opportunity.win),
-        "LoseOpportunity": _nothing(opportunity.lose),
-        "CloseOpportunity": _nothing(opportunity.close_by_status),
-        "CalculateActualValueOpportunity": _actual_value,
-        "CloseQuote": _nothing(quote.close),
-        "WinQuote": _nothing(quote.win),
-        "ReviseQuote": _row(quote.revise),
-        "GenerateQuoteFromOpportunity": _row(quote.generate),
-        "ConvertQuoteToSalesOrder": _row(quote.to_order),
-        "GrantAccess": _nothing(sharing.grant),
-        "ModifyAccess": _nothing(sharing.modify),
-        "RevokeAccess": _nothing(sharing.revoke),
+        "WinOpportunity": partial(opportunity.close_as, "WinOpportunity", opportunity.WON),
+        "LoseOpportunity": partial(opportunity.close_as, "LoseOpportunity", opportunity.LOST),
+        "CloseOpportunity": opportunity.close_by_status,
+        "CalculateActualValueOpportunity": opportunity.calculate_actual_value,
+        "CloseQuote": partial(quote.close_as, "CloseQuote", quote.CLOSED),
+        "WinQuote": partial(quote.close_as, "WinQuote", quote.WON),
+        "ReviseQuote": quote.revise,
+        "GenerateQuoteFromOpportunity": quote.generate,
+        "ConvertQuoteToSalesOrder": quote.to_order,
+        "GrantAccess": grant,
+        "ModifyAccess": modify,
+        "RevokeAccess": revoke,
         "IsValidStateTransition": is_valid_state_transition,
         "RetrieveDefaultStatusForState": default_status,
         "CanCloseOpportunity": can_close,
-        "msdyn_CloseAllOpportunityQuotes": _close_all,
-        "msdyn_CloseQuoteAsLost": _on_row(project.close_as_lost),
-        "msdyn_CloseQuoteAsWon": _on_row(project.close_as_won),
+        "msdyn_CloseAllOpportunityQuotes": quote.close_all,
+        "msdyn_CloseQuoteAsLost": quote.close_as_lost,
+        "msdyn_CloseQuoteAsWon": quote.close_as_won,
     }
 )
 """What each message does; the keys are those of the schema's messages."""
 
 
-def own_action(message: str, about: Ref) -> MessageResult:
+def own_action(message: str, about: Ref) -> None:
     """Do nothing for an action of the organization's own, of which only the name is known, and say so in the log."""
     _LOG.warning(
         "%s is an action of the organization's own: nothing was done for %s %s.", message, about.table, about.id
     )
-    return None
 
 
 _IDS = UUID("9b1b4a3c-53ef-5c12-8e0d-3a60d4cf9a77")
@@ -257,10 +285,10 @@ def enqueue(records: Records, caller: Caller, message: str, arguments: Arguments
     due = (records.clock.now() + DELAY).strftime("%Y-%m-%dT%H:%M:%SZ")
     status = arguments.get("quoteStatus")
     number = status if isinstance(status, int) else None
-    _keep(records, [*jobs, BackgroundJob(due, message, target.table, target.id, number, caller.user_id, mine)])
+    _keep_jobs(records, [*jobs, BackgroundJob(due, message, target.table, target.id, number, caller.user_id, mine)])
 
 
-def run_due(records: Records, access: Access) -> None:
+def run_due(records: Records) -> None:
     """Do the jobs whose time has come; one that is refused then is dropped, as a failed system job would be."""
     jobs = waiting(records)
     due = [job for job in jobs if job.due <= records.now()]
@@ -269,11 +297,11 @@ def run_due(records: Records, access: Access) -> None:
             with records.store.transaction():
                 arguments: Arguments = {} if job.status is None else {"quoteStatus": job.status}
                 target = Ref(job.table, job.record_id)
-                HANDLERS[job.message](records, access, access.user(job.user_id), arguments, target)
+                HANDLERS[job.message](records, records.access.user(job.user_id), arguments, target)
         except Refused:
             continue
     if due:
-        _keep(records, [job for job in jobs if job not in due])
+        _keep_jobs(records, [job for job in jobs if job not in due])
 
 
 def _opportunity(records: Records, target: Ref) -> str:
@@ -283,5 +311,5 @@ def _opportunity(records: Records, target: Ref) -> str:
     return str(records.get("quote", target.id, ("opportunityid",))["opportunityid"])
 
 
-def _keep(records: Records, jobs: list[BackgroundJob]) -> None:
+def _keep_jobs(records: Records, jobs: list[BackgroundJob]) -> None:
     records.store.keep_note(_NOTE, json.dumps([asdict(job) for job in jobs]))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from connector.emulator.rules.rule import refuse
-from connector.emulator.world.callers import Access, Caller
+from connector.emulator.world.callers import Caller
 from connector.emulator.world.records import Records, Ref, TypedValue, Values
 from connector.emulator.world.store import Row
 
 Arguments = Mapping[str, "TypedValue | Values"]
 """The parameters of a message; an entity parameter is a mapping of its columns, with its table as `@table`."""
+MessageResult = Mapping[str, bool | float] | Ref | None
+"""What a message returns: a row, the members of its complex type, or nothing (204)."""
 
 OPEN, WON, LOST = 0, 1, 2
 _FORECAST = {OPEN: 100000001, WON: 100000005, LOST: 100000006}
@@ -46,40 +48,29 @@ def unchosen(records: Records) -> tuple[str, ...]:
     return ("activityid",) if records.switches.chosen_activity_id == "ignore" else ()
 
 
-def win(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
-    """WinOpportunity: close as won. Raises Refused."""
-    _check_caller_parameter(records, arguments, "WinOpportunity")
-    close = entity_argument(arguments, "OpportunityClose", "WinOpportunity")
-    close_opportunity(records, access, caller, close, WON, status_argument(arguments, "WinOpportunity"))
+def close_as(message: str, state: int, records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> None:
+    """WinOpportunity and LoseOpportunity: close as won or lost. Raises Refused."""
+    if arguments.get("Caller") is not None and records.switches.caller_parameter == "refuse":
+        raise refuse("action.parameter_unknown", "Caller", message)
+    close = entity_argument(arguments, "OpportunityClose", message)
+    close_opportunity(records, caller, close, state, status_argument(arguments, message))
 
 
-def lose(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
-    """LoseOpportunity: close as lost. Raises Refused."""
-    _check_caller_parameter(records, arguments, "LoseOpportunity")
-    close = entity_argument(arguments, "OpportunityClose", "LoseOpportunity")
-    close_opportunity(records, access, caller, close, LOST, status_argument(arguments, "LoseOpportunity"))
-
-
-def close_by_status(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
+def close_by_status(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> None:
     """CloseOpportunity, a message of the organization's own: won or lost by the state of the status reason."""
     close = entity_argument(arguments, "OpportunityClose", "CloseOpportunity")
     status = status_argument(arguments, "CloseOpportunity")
     option = records.schema.tables["opportunity"].status(status)
     state = option.state if option is not None and option.state != OPEN else LOST
-    close_opportunity(records, access, caller, close, state, status)
+    close_opportunity(records, caller, close, state, status)
 
 
-def _check_caller_parameter(records: Records, arguments: Arguments, message: str) -> None:
-    if arguments.get("Caller") is not None and records.switches.caller_parameter == "refuse":
-        raise refuse("action.parameter_unknown", "Caller", message)
-
-
-def close_opportunity(records: Records, access: Access, caller: Caller, close: Values, state: int, status: int) -> str:
+def close_opportunity(records: Records, caller: Caller, close: Values, state: int, status: int) -> str:
     """Close an opportunity as `state` and create its close activity, whose id is returned. Raises Refused."""
     target = close.get("opportunityid")
     if not isinstance(target, Ref) or target.table != "opportunity":
         raise refuse("opportunity.id_missing")
-    _check_privileges(records, access, caller, close)
+    _check_privileges(records, caller, close)
     row = records.get("opportunity", target.id, _NEEDED)
     if records.switches.close_repeat_check == "key_first" and _stands(records, close):
         raise refuse("row.key_taken")
@@ -89,7 +80,7 @@ def close_opportunity(records: Records, access: Access, caller: Caller, close: V
     if status == -1 and records.switches.minus_one_status == "accept":
         status = table.default_status(state)
     records.check_status(table, state, status, target.id)
-    access.require_row(caller, table, "Write", target.id)
+    records.access.require_row(caller, table, "Write", target.id)
     blocking = _BLOCKING.get(records.switches.open_quotes_block_close)
     if blocking is not None and records.store.rows(blocking, (target.id,)):
         raise refuse("opportunity.open_quotes")
@@ -98,12 +89,12 @@ def close_opportunity(records: Records, access: Access, caller: Caller, close: V
     return str(activity["activityid"])
 
 
-def _check_privileges(records: Records, access: Access, caller: Caller, close: Values) -> None:
+def _check_privileges(records: Records, caller: Caller, close: Values) -> None:
     tables = records.schema.tables
-    access.require(caller, tables["opportunity"], ("Write", "AppendTo"))
-    access.require(caller, tables["opportunityclose"], ("Create", "Append"))
+    records.access.require(caller, tables["opportunity"], ("Write", "AppendTo"))
+    records.access.require(caller, tables["opportunityclose"], ("Create", "Append"))
     if close.get("competitorid") is not None:
-        access.require(caller, tables["competitor"], ("AppendTo",))
+        records.access.require(caller, tables["competitor"], ("AppendTo",))
 
 
 def _stands(records: Records, close: Values) -> bool:
@@ -176,8 +167,8 @@ def reopen(records: Records, key: str, was: int) -> Row:
     return changed
 
 
-def calculate_actual_value(records: Records, access: Access, caller: Caller, target: Ref) -> float:
+def calculate_actual_value(records: Records, caller: Caller, _arguments: Arguments, about: Ref) -> MessageResult:
     """CalculateActualValueOpportunity: the actual value of a won opportunity, 0 when it has none. Raises Refused."""
-    access.require(caller, records.schema.tables["opportunity"], ("Read",))
-    row = records.get("opportunity", target.id, ("statecode", "actualvalue"))
-    return float(row["actualvalue"] or 0) if row["statecode"] == WON else 0.0
+    records.access.require(caller, records.schema.tables["opportunity"], ("Read",))
+    row = records.get("opportunity", about.id, ("statecode", "actualvalue"))
+    return {"Value": float(row["actualvalue"] or 0) if row["statecode"] == WON else 0.0}

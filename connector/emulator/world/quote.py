@@ -1,10 +1,17 @@
-"""Closing, winning and revising quotes, and making quotes and orders out of other rows."""
+"""Closing, winning and revising quotes, making quotes and orders of other rows; the messages of Project Operations."""
 
 from __future__ import annotations
 
 from connector.emulator.rules.rule import refuse
-from connector.emulator.world.callers import Access, Caller
-from connector.emulator.world.opportunity import Arguments, entity_argument, status_argument, unchosen
+from connector.emulator.world.callers import Caller
+from connector.emulator.world.opportunity import WON as OPPORTUNITY_WON
+from connector.emulator.world.opportunity import (
+    Arguments,
+    close_opportunity,
+    entity_argument,
+    status_argument,
+    unchosen,
+)
 from connector.emulator.world.records import Records, Ref, TypedValue, Values
 from connector.emulator.world.schema import names
 from connector.emulator.world.store import Row
@@ -25,27 +32,20 @@ _LINE_COPIED = names(
 )
 
 
-def close(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
-    """CloseQuote: close an active quote under a status reason of state Closed. Raises Refused."""
-    activity = entity_argument(arguments, "QuoteClose", "CloseQuote")
-    close_quote(records, access, caller, activity, CLOSED, status_argument(arguments, "CloseQuote"))
+def close_as(message: str, state: int, records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> None:
+    """CloseQuote and WinQuote: close an active quote under a status reason of its new state. Raises Refused."""
+    activity = entity_argument(arguments, "QuoteClose", message)
+    close_quote(records, caller, activity, state, status_argument(arguments, message))
 
 
-def win(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
-    """WinQuote: mark an active quote as won. Raises Refused."""
-    activity = entity_argument(arguments, "QuoteClose", "WinQuote")
-    close_quote(records, access, caller, activity, WON, status_argument(arguments, "WinQuote"))
-
-
-def close_quote(records: Records, access: Access, caller: Caller, activity: Values, state: int, status: int) -> str:
+def close_quote(records: Records, caller: Caller, activity: Values, state: int, status: int) -> str:
     """Close a quote as `state` and create its close activity, whose id is returned. Raises Refused."""
     target = activity.get("quoteid")
     if not isinstance(target, Ref) or target.table != "quote":
         raise refuse("quote.id_missing")
-    tables = records.schema.tables
-    access.require(caller, tables["quote"], ("Write", "AppendTo"))
-    access.require(caller, tables["quoteclose"], ("Create", "Append"))
-    access.require_row(caller, tables["quote"], "Write", target.id)
+    table = records.schema.tables["quote"]
+    _check_privileges(records, caller)
+    records.access.require_row(caller, table, "Write", target.id)
     row = records.get("quote", target.id, _NEEDED)
     if records.switches.close_repeat_check == "key_first":
         key = activity.get("activityid")
@@ -55,8 +55,13 @@ def close_quote(records: Records, access: Access, caller: Caller, activity: Valu
         raise refuse("quote.not_active", code=records.switches.quote_not_active_code)
     if status == -1 and records.switches.minus_one_status == "accept":
         status = _default_status(records, state)
-    records.check_status(tables["quote"], state, status, target.id)
+    records.check_status(table, state, status, target.id)
     return finish_quote(records, caller, activity, row, state, status)
+
+
+def _check_privileges(records: Records, caller: Caller) -> None:
+    records.access.require(caller, records.schema.tables["quote"], ("Write", "AppendTo"))
+    records.access.require(caller, records.schema.tables["quoteclose"], ("Create", "Append"))
 
 
 def _may_close(records: Records, row: Row) -> bool:
@@ -105,10 +110,10 @@ def guid_argument(arguments: Arguments, name: str, message: str) -> str:
     return value
 
 
-def revise(records: Records, access: Access, caller: Caller, arguments: Arguments) -> Ref:
+def revise(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> Ref:
     """ReviseQuote: a new draft with the lines and number of a closed quote, one revision later. Raises Refused."""
     tables = records.schema.tables
-    access.require(caller, tables["quote"], ("Read", "Create", "Append"))
+    records.access.require(caller, tables["quote"], ("Read", "Create", "Append"))
     key = guid_argument(arguments, "QuoteId", "ReviseQuote")
     row = records.get("quote", key, (*_NEEDED, *_COPIED))
     if row["statecode"] != CLOSED:
@@ -134,14 +139,14 @@ def _copy_lines(records: Records, caller: Caller, table: str, source: Ref, quote
         records.create(caller, records.schema.tables["quotedetail"], {}, {**copied, "quoteid": quote})
 
 
-def generate(records: Records, access: Access, caller: Caller, arguments: Arguments) -> Ref:
+def generate(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> Ref:
     """GenerateQuoteFromOpportunity: a new draft with the opportunity's name, customer, amounts and lines.
 
     Raises Refused.
     """
     tables = records.schema.tables
-    access.require(caller, tables["opportunity"], ("Read",))
-    access.require(caller, tables["quote"], ("Create", "Append"))
+    records.access.require(caller, tables["opportunity"], ("Read",))
+    records.access.require(caller, tables["quote"], ("Create", "Append"))
     key = guid_argument(arguments, "OpportunityId", "GenerateQuoteFromOpportunity")
     row: Row = {**new_quote(records), **records.get("opportunity", key, _OF_OPPORTUNITY), "opportunityid": key}
     made = records.create(caller, tables["quote"], {}, row)
@@ -159,13 +164,13 @@ def new_quote(records: Records) -> Row:
     }
 
 
-def to_order(records: Records, access: Access, caller: Caller, arguments: Arguments) -> Ref:
+def to_order(records: Records, caller: Caller, arguments: Arguments, _about: Ref) -> Ref:
     """ConvertQuoteToSalesOrder: an order out of a won quote, or of an active one, which is won by that; raises Refused.
 
     Microsoft's sample ProcessQuotesSalesOrdersInvoices wins the quote first, and converts it twice.
     """
     tables = records.schema.tables
-    access.require(caller, tables["salesorder"], ("Create", "Append"))
+    records.access.require(caller, tables["salesorder"], ("Create", "Append"))
     key = guid_argument(arguments, "QuoteId", "ConvertQuoteToSalesOrder")
     status = arguments.get("QuoteCloseStatus")
     activity: dict[str, TypedValue] = {"quoteid": Ref("quote", key)}
@@ -178,7 +183,7 @@ def to_order(records: Records, access: Access, caller: Caller, arguments: Argume
         if value is not None and not isinstance(value, dict):
             activity[column] = value  # type: ignore[assignment]
     if records.get("quote", key, ("statecode",))["statecode"] != WON:
-        close_quote(records, access, caller, activity, WON, status if isinstance(status, int) else -1)
+        close_quote(records, caller, activity, WON, status if isinstance(status, int) else -1)
     row = records.get("quote", key, _COPIED)
     order: Row = {name: value for name, value in row.items() if _fits(records, name)}
     order |= {"quoteid": key, "ordernumber": f"ORD-{records.new_id()[:8].upper()}", "pricingerrorcode": 0}
@@ -188,3 +193,53 @@ def to_order(records: Records, access: Access, caller: Caller, arguments: Argume
 def _fits(records: Records, name: str) -> bool:
     columns = records.schema.tables["salesorder"].columns
     return name in columns or (name.endswith("_type") and name.removesuffix("_type") in columns)
+
+
+def close_all(records: Records, caller: Caller, arguments: Arguments, about: Ref) -> None:
+    """msdyn_CloseAllOpportunityQuotes: close every draft and active quote of the opportunity. Raises Refused."""
+    status = status_argument(arguments, "msdyn_CloseAllOpportunityQuotes", "quoteStatus")
+    _check_privileges(records, caller)
+    records.get("opportunity", about.id, ("statecode",))
+    for row in _open_quotes(records, about.id):
+        records.check_status(records.schema.tables["quote"], CLOSED, status, str(row["quoteid"]))
+        _finish(records, caller, row, CLOSED, status)
+
+
+def close_as_lost(records: Records, caller: Caller, _arguments: Arguments, about: Ref) -> None:
+    """msdyn_CloseQuoteAsLost: close one draft or active quote as Lost. Raises Refused."""
+    _check_privileges(records, caller)
+    _finish(records, caller, _open_quote(records, about.id), CLOSED, LOST_STATUS)
+
+
+def close_as_won(records: Records, caller: Caller, _arguments: Arguments, about: Ref) -> None:
+    """msdyn_CloseQuoteAsWon: win one quote and close the opportunity's other open quotes as Lost. Raises Refused."""
+    _check_privileges(records, caller)
+    row = _open_quote(records, about.id)
+    _finish(records, caller, row, WON, WON_STATUS)
+    opportunity = row["opportunityid"]
+    if opportunity is None:
+        return
+    for sibling in _open_quotes(records, str(opportunity)):
+        _finish(records, caller, sibling, CLOSED, LOST_STATUS)
+    if records.switches.project_win_and_opportunity == "closes":
+        target = Ref("opportunity", str(opportunity))
+        close_opportunity(records, caller, {"opportunityid": target}, OPPORTUNITY_WON, -1)
+
+
+def _open_quote(records: Records, key: str) -> Row:
+    row = records.get("quote", key, _NEEDED)
+    if row["statecode"] not in (DRAFT, ACTIVE):
+        raise refuse("quote.not_active", code=records.switches.quote_not_active_code)
+    return row
+
+
+def _open_quotes(records: Records, opportunity: str) -> list[Row]:
+    names = ", ".join(_NEEDED)
+    rows = records.store.rows(
+        f"SELECT {names} FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) ORDER BY quoteid", (opportunity,)
+    )
+    return [dict(zip(_NEEDED, row, strict=True)) for row in rows]
+
+
+def _finish(records: Records, caller: Caller, row: Row, state: int, status: int) -> None:
+    finish_quote(records, caller, {"quoteid": Ref("quote", str(row["quoteid"]))}, row, state, status)

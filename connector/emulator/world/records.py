@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from connector.clock import Clock
 from connector.emulator.rules.rule import Refused, Switches, refuse
-from connector.emulator.world.callers import Caller
+from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.own_columns import ColumnCounter
 from connector.emulator.world.schema import (
     FRACTION_KINDS,
@@ -45,12 +45,14 @@ _MOST, _MOST_MONEY, _FIRST_YEAR = 1e11, 922_337_203_685_477, 1753
 class Records:
     """The rows of the organization, with the rules that hold for every table and none of the sales rules.
 
-    `required` names, by table, the columns that the organization's imported metadata requires. `chance` gives new ids.
+    `access` says what callers may do. `required` names, by table, the columns that the organization's imported metadata
+    requires. `chance` gives new ids.
     """
 
     def __init__(self, schema: Schema, store: Store, switches: Switches, clock: Clock, chance: random.Random) -> None:
         self.schema = schema
         self.store = store
+        self.access = Access(store)
         self.switches = switches
         self.clock = clock
         self.chance = chance
@@ -298,8 +300,7 @@ class Records:
             amounts = (name for name in table.columns if f"{name}_base" in table.columns)
             self._amounts(table, row, self.get(table.logical_name, key, ("transactioncurrencyid", *amounts)) | row)
         elif any(f"{name}_base" in table.columns for name in row):
-            whole = self.get(table.logical_name, key, ("transactioncurrencyid",))
-            self._amounts(table, row, whole | row)
+            self._amounts(table, row, self.get(table.logical_name, key, ("transactioncurrencyid",)) | row)
         if table.enforce_transitions and row.get("statuscode") is not None:
             self._check_transition(table, key, int(row["statuscode"] or 0))
         try:

@@ -12,11 +12,11 @@ from typing import Any
 from connector.clock import Clock
 from connector.emulator.rules.rule import Refused, Switches, refuse, rules
 from connector.emulator.world import changes, message_handlers
-from connector.emulator.world.callers import ACT_ON_BEHALF_PRIVILEGE, Access, Caller, privilege_id
+from connector.emulator.world.callers import ACT_ON_BEHALF_PRIVILEGE, Caller, privilege_id
 from connector.emulator.world.custom_logic import DEEPEST, CustomLogic, MessageEvent
 from connector.emulator.world.customization import Customization
-from connector.emulator.world.message_handlers import HANDLERS, MessageResult, available, own_action, write_message_rows
-from connector.emulator.world.opportunity import Arguments
+from connector.emulator.world.message_handlers import HANDLERS, available, own_action, write_message_rows
+from connector.emulator.world.opportunity import Arguments, MessageResult
 from connector.emulator.world.plain_values import typed_row
 from connector.emulator.world.records import Records, Ref, TypedValue, Values
 from connector.emulator.world.schema import Collection, Message, Schema, Table
@@ -61,8 +61,8 @@ class World:
     ) -> None:
         self.store = store
         self.clock = clock
-        self.access = Access(store)
         self.records = Records(schema, store, switches, clock, chance or random.Random())
+        self.access = self.records.access
         self.hooks: list[Hook] = []
         self.logic = CustomLogic()
         self._plain_schema = schema
@@ -173,7 +173,7 @@ class World:
     def catch_up(self) -> None:
         """Do the background jobs that are due; every operation and `check_read` does this first."""
         if self.switches.project_operations == "background" and not self.store.depth:
-            message_handlers.run_due(self.records, self.access)
+            message_handlers.run_due(self.records)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class World:
         about = Ref(table, str(values.get(shape.primary_id) or ""))
         self._check_secured(caller, table, values, "column.secured_create")
         with self._message(caller, "Create", about, {"Target": values}) as event:
-            made = changes.create_row(self.records, self.access, caller, shape, values)
+            made = changes.create_row(self.records, caller, shape, values)
             event.about = Ref(table, made)
         return made
 
@@ -192,12 +192,12 @@ class World:
         shape = self.schema.tables[table]
         self._check_secured(caller, table, values, "column.secured_update")
         with self._message(caller, "Update", Ref(table, key), {"Target": {**values, shape.primary_id: key}}):
-            changes.update_row(self.records, self.access, caller, shape, key, values)
+            changes.update_row(self.records, caller, shape, key, values)
 
     def delete(self, caller: Caller, table: str, key: str) -> None:
         """Delete a row. Raises Refused (404 when it is missing)."""
         with self._message(caller, "Delete", Ref(table, key), {"Target": {self.schema.tables[table].primary_id: key}}):
-            changes.delete_row(self.records, self.access, caller, self.schema.tables[table], key)
+            changes.delete_row(self.records, caller, self.schema.tables[table], key)
 
     @contextmanager
     def _message(
@@ -216,35 +216,28 @@ class World:
 
     def associate(self, caller: Caller, target: Ref, relationship: str, related: Ref) -> None:
         """Relate two rows through a collection- or single-valued navigation property of `target`. Raises Refused."""
-        with self.store.transaction():
-            table = self.schema.tables[target.table]
-            lookup = table.lookups.get(relationship)
-            if lookup is not None:
-                self.update(caller, target.table, target.id, {lookup.column: related})
-                return
-            collection = self._collection(caller, table, relationship, target, related)
-            if collection.association is None:
-                self.update(caller, related.table, related.id, {collection.column: target})
-            else:
-                link = collection.association
-                self.store.associate(link.table, {link.near: target.id, link.far: related.id})
+        self._relate(caller, target, relationship, related, apart=False)
 
     def disassociate(self, caller: Caller, target: Ref, relationship: str, related: Ref | None = None) -> None:
         """Undo `associate`; `related` is left out for a single-valued navigation property. Raises Refused."""
+        self._relate(caller, target, relationship, related, apart=True)
+
+    def _relate(self, caller: Caller, target: Ref, relationship: str, related: Ref | None, *, apart: bool) -> None:
         with self.store.transaction():
             table = self.schema.tables[target.table]
             lookup = table.lookups.get(relationship)
             if lookup is not None:
-                self.update(caller, target.table, target.id, {lookup.column: None})
+                self.update(caller, target.table, target.id, {lookup.column: None if apart else related})
                 return
             if related is None:
                 raise refuse("relationship.unknown", target.table, relationship)
             collection = self._collection(caller, table, relationship, target, related)
-            if collection.association is None:
-                self.update(caller, related.table, related.id, {collection.column: None})
+            link = collection.association
+            if link is None:
+                self.update(caller, related.table, related.id, {collection.column: None if apart else target})
             else:
-                link = collection.association
-                self.store.disassociate(link.table, {link.near: target.id, link.far: related.id})
+                change = self.store.disassociate if apart else self.store.associate
+                change(link.table, {link.near: target.id, link.far: related.id})
 
     def _collection(self, caller: Caller, table: Table, name: str, target: Ref, related: Ref) -> Collection:
         collection = table.collections.get(name)
@@ -277,8 +270,9 @@ class World:
                 message_handlers.enqueue(self.records, caller, message, arguments, about)
                 return None
             if message not in HANDLERS:
-                return own_action(message, about)
-            return HANDLERS[message](self.records, self.access, caller, arguments, about)
+                own_action(message, about)
+                return None
+            return HANDLERS[message](self.records, caller, arguments, about)
 
     def execute(self, caller: Caller, message: str, parameters: Mapping[str, Any]) -> object:
         """Perform a message for a plug-in, its parameters plain (see LogicContext.execute); raises Refused."""
@@ -306,8 +300,7 @@ class World:
             table, values = self._entity({"@table": shape.bound_to, **parameters["entity"]})
             target = Ref(table, str(values[self.schema.tables[table].primary_id]))
         result = self.call(caller, message, arguments, target)
-        row = result.get("@ref") if result is not None else None
-        return row.id if isinstance(row, Ref) else result
+        return result.id if isinstance(result, Ref) else result
 
     def _entity(self, data: Mapping[str, Any]) -> tuple[str, dict[str, TypedValue]]:
         """Return the table and the typed columns of a row written plainly."""
