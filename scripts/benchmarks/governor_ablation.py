@@ -75,6 +75,7 @@ RULES: Mapping[str, tuple[object, str, object]] = {
     "what takes many times as long is told apart": (concurrency, "UNLIKE", float("inf")),
     "what hangs is not others' use": (governor, "LONGEST_WORK", 0.0),
     "a cookie that does not choose is seen through": (governor, "MOST_STRAYED", 1_000_000),
+    "few at once until a cookie is seen to choose": (governor, "SHARE_BY_CHANCE", 2.0),
     "twice as long after a search in vain": (service_limits, "MOST_DOUBLINGS", 0),
     "the last four windows as they come": (governor, "fits", lambda *_: False),
     "no crowd where less than a tenth is left": (web_servers, "SPARE", 0.0),

@@ -34,6 +34,10 @@ from connector.handler import PacingStatus
 
 MOST_STRAYED = 12
 """So many requests answered by another server than chosen, less half of those by the chosen: no cookie chooses here."""
+UNPROVEN = 1.0
+"""From so many less half of those on it is not known whether a cookie chooses; it is half more at first."""
+SHARE_BY_CHANCE = 0.6
+"""The share of what all servers take at once that goes until it is known: of 90 chance hardly ever sends 52 to one."""
 EXPLORE_EVERY = 25
 """One request in so many goes to whatever server the balancer picks, to find new ones."""
 EXPLORING_AT_FIRST = 12
@@ -65,7 +69,7 @@ class Governor:
         self._held_until = float("-inf")
         self._expecting = self._ending = self._last = False
         self._since_explored = self._explored = 0
-        self._strayed = 0.0
+        self._strayed = UNPROVEN + 0.5
         self._steering = True
         self._binding = Binding.LATENCY
         self._requests = 0
@@ -84,9 +88,16 @@ class Governor:
         cost = self._cost(kind) * parts
         if self._under_way.requests >= min(self._concurrency.most, self._connections):
             return self._wait(float("inf"), Binding.LATENCY)
+        if self._strayed >= UNPROVEN and self._under_way.requests >= self._by_chance(now):
+            return self._wait(float("inf"), Binding.CONCURRENCY)
         if self._steering and len(self._servers) > 1:
             return self._ask_best(now, kind, parts, cost)
         return self._ask_any(now, kind, parts, cost)
+
+    def _by_chance(self, now: float) -> float:
+        """Return how many requests may be under way where chance may choose their servers."""
+        slots = [server.at_once(now) for server in self._servers.values()]
+        return SHARE_BY_CHANCE * sum(slots) if self._steering and len(slots) > 1 else min(slots)
 
     def _complete(self) -> bool:
         """Return whether so many answers came from any server that of those there are hardly one can be missing."""

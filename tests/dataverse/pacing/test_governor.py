@@ -113,6 +113,47 @@ def test_where_the_cookie_chooses_nothing_it_is_no_longer_sent() -> None:
     assert all(allowed(governor, 500.0 + number).server == "" for number in range(5))
 
 
+def under_way(governor: Governor, now: float) -> int:
+    while isinstance(governor.ask(now), Permit):
+        pass
+    assert governor.ask(now) == Wait(float("inf"), Binding.CONCURRENCY)
+    return governor.pace(now).in_flight
+
+
+def two_known(answered_as_chosen: int) -> Governor:
+    governor = Governor(0.0)
+    for place, key in enumerate("ab"):
+        governor.settle(0.1 + place, allowed(governor, float(place)), Feedback(server=key))
+    while answered_as_chosen:
+        permit = allowed(governor, 2.0)
+        answered_as_chosen -= bool(permit.server)
+        governor.settle(2.1, permit, Feedback(server=permit.server or "a"))
+    return governor
+
+
+@pytest.mark.parametrize(("answered_as_chosen", "at_once"), [(0, 62), (1, 62), (2, 90)])
+def test_until_two_were_answered_by_the_server_they_chose_so_many_go_that_chance_sends_none_too_many(
+    answered_as_chosen: int, at_once: int
+) -> None:
+    assert under_way(two_known(answered_as_chosen), 3.0) == at_once
+
+
+def test_one_that_another_server_answers_lets_all_be_careful_again() -> None:
+    governor = two_known(2)
+    permit = next(permit for permit in [allowed(governor, 3.0) for _ in range(3)] if permit.server)
+    governor.settle(3.1, permit, Feedback(server="b" if permit.server == "a" else "a"))
+    assert under_way(governor, 4.0) == 62
+
+
+def test_where_the_cookie_chooses_nothing_no_more_are_under_way_in_all_than_one_server_takes() -> None:
+    governor = Governor(0.0)
+    two_servers(governor)
+    for number in range(400):
+        permit = allowed(governor, 1.0 + number)
+        governor.settle(1.5 + number, permit, Feedback(server="b" if permit.server == "a" else "a"))
+    assert under_way(governor, 800.0) == 51
+
+
 def test_once_all_servers_are_known_one_request_in_25_may_find_another() -> None:
     governor = Governor(0.0)
     two_servers(governor)
