@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from connector.assembly.connection import (
-    Connection,
-    IdentityClient,
-    Upstream,
-    connect,
-    identity_client,
-    network_of,
-    once,
-)
+from connector.assembly.connection import Connection, IdentityClient, Upstream, connect, identity_client, network_of
 from connector.assembly.sign_in import code_flow, credential_on_behalf
 from connector.clock import Clock
 from connector.closing.organization import LookupOrganization
@@ -215,7 +207,7 @@ class AccessProvider:
         http = retry(
             transport, sleep=self._clock.sleep, chance=self._chance, policy=RetryPolicy(told=60.0), repeatable=anything
         )
-        authority = once(lambda: discover(http, address, caller.tenant_id))
+        authority = auth.once(lambda: discover(http, address, caller.tenant_id))
         registration = auth.Registration(identity.client_id, authority, address)
         credential = functools.partial(credential_on_behalf, identity, http, self._clock)
         return auth.OnBehalfOf(registration, credential, http, self._clock), transport

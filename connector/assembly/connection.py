@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -271,24 +270,11 @@ def _remote(
     transport = Transport(network_of(settings))
     opening.callback(transport.close)
     http = retry(transport, sleep=clock.sleep, chance=chance, policy=RetryPolicy(told=60.0), repeatable=anything)
-    authority = once(lambda: settings.authority or discover(http, settings.url, settings.tenant_id))
+    authority = auth.once(lambda: settings.authority or discover(http, settings.url, settings.tenant_id))
     tokens = tuple(
         identity_tokens(settings, identity, authority, http, clock, tell) for identity in settings.identities
     )
     return Upstream(settings.url, transport, tuple(identity.name for identity in settings.identities), tokens)
-
-
-def once(build: Callable[[], str]) -> Callable[[], str]:
-    """Return `build`, called at the first use and remembered when it succeeds."""
-    lock, built = threading.Lock(), list[str]()
-
-    def get() -> str:
-        with lock:
-            if not built:
-                built.append(build())
-            return built[0]
-
-    return get
 
 
 def _check_reach(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from connector.clock import Clock
 from connector.dataverse.sign_in.msal_http import MsalHttp
@@ -30,6 +30,7 @@ from connector.errors import SignInError, TransportError
 from connector.handler import Handler
 
 _log = logging.getLogger("connector.sign_in")
+T = TypeVar("T")
 
 CAPABILITIES = ("CP1",)
 """Says that claims challenges are understood, which continuous access evaluation asks of a client."""
@@ -120,7 +121,7 @@ def application_tokens(
     registration: Registration, credential: Callable[[], Credential], http: Handler, clock: Clock
 ) -> TokenCache:
     """Return the token source of an application that signs in as itself; `credential` is called once, late."""
-    application = _Lazy(lambda: _confidential(registration, credential(), http))
+    application = once(lambda: _confidential(registration, credential(), http))
 
     def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:
         scopes = [f"{registration.base_url}/.default"]
@@ -141,7 +142,7 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
             identity, http_client=MsalHttp(http), token_cache=_no_token_cache(), client_capabilities=list(CAPABILITIES)
         )
 
-    client = _Lazy(build)
+    client = once(build)
 
     def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:
         try:
@@ -184,7 +185,7 @@ def person_tokens(
 
     What keeps the person signed in is kept in `cache`, encrypted by the operating system where it can do that.
     """
-    application = _Lazy(lambda: _public(registration, http, cache))
+    application = once(lambda: _public(registration, http, cache))
 
     def acquire(claims: str, renew: bool) -> Mapping[str, Any]:
         scopes = [f"{registration.base_url}/user_impersonation"]
@@ -243,7 +244,7 @@ class OnBehalfOf:
         clock: Clock,
         kept: int = 1000,
     ) -> None:
-        self._application = _Lazy(lambda: _confidential(registration, credential(), http))
+        self._application = once(lambda: _confidential(registration, credential(), http))
         self._scopes = [f"{registration.base_url}/.default"]
         self._clock = clock
         self._kept = kept
@@ -274,19 +275,17 @@ class OnBehalfOf:
 # -- MSAL -------------------------------------------------------------------------------------------------------------
 
 
-class _Lazy:
-    """Builds something at its first use, once; a failure is not kept."""
+def once(build: Callable[[], T]) -> Callable[[], T]:
+    """Return `build`, called at the first use and remembered when it succeeds. Safe from several threads."""
+    lock, built = threading.Lock(), list[T]()
 
-    def __init__(self, build: Callable[[], Any]) -> None:
-        self._build = build
-        self._lock = threading.Lock()
-        self._built: Any = None
+    def get() -> T:
+        with lock:
+            if not built:
+                built.append(build())
+            return built[0]
 
-    def __call__(self) -> Any:
-        with self._lock:
-            if self._built is None:
-                self._built = self._build()
-            return self._built
+    return get
 
 
 def asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
@@ -313,7 +312,7 @@ def confidential_client(
     registration: Registration, credential: Callable[[], Credential], http: Handler
 ) -> Callable[[], Any]:
     """Return MSAL's client of a registration with a credential, made at its first use. Its call raises SignInError."""
-    client = _Lazy(lambda: _confidential(registration, credential(), http))
+    client = once(lambda: _confidential(registration, credential(), http))
     return lambda: asking(client)
 
 
