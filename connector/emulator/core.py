@@ -97,9 +97,7 @@ class Emulator:
         self.grants = Grants(options.tenant, self.issuer, audiences(options.url), clock)
         self.entra = IdentityProvider(self.grants)
         self.bearer = Bearer(options.tenant, self.issuer, self.organization.world, options.url, clock)
-        self.discovery = Discovery(
-            self.bearer, self.organization, options.url, options.tenant.tenant_id, ApiOptions().version, clock
-        )
+        self.discovery = Discovery(self.bearer, self.organization, options, clock)
         self.protection = Protection(twin.limits(options.limits) if twin else options.limits, options.seed)
         self.latency = Latency(options.latency, options.seed) if options.latency is not None else None
         self.faults = Faults(options.faults)

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from connector.clock import Clock
+from connector.emulator.api.api import ApiOptions
 from connector.emulator.api.operation import ok
 from connector.emulator.api.plans import read_query
 from connector.emulator.http.exchange import split_url
@@ -19,6 +20,7 @@ from connector.emulator.odata.expressions import Query, holds, no_such_property
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, options, segments, text_of
 from connector.emulator.rules.rule import Refused, refuse
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.seeding.open_organization import Organization
 from connector.handler import Request, Response
 
@@ -27,16 +29,12 @@ _KIND = "Instance"
 
 
 class Discovery:
-    """Answers global discovery for one organization of `tenant_id`, reached at `url`."""
+    """Answers global discovery for one organization."""
 
-    def __init__(
-        self, bearer: Bearer, organization: Organization, url: str, tenant_id: str, version: str, clock: Clock
-    ) -> None:
+    def __init__(self, bearer: Bearer, organization: Organization, options: EmulatorOptions, clock: Clock) -> None:
         self._bearer = bearer
         self._organization = organization
-        self._url = url
-        self._tenant_id = tenant_id
-        self._version = version
+        self._options = options
         self._clock = clock
 
     def answer(self, request: Request) -> Response:
@@ -53,7 +51,12 @@ class Discovery:
 
     def _answer(self, request: Request) -> Response:
         origin, path, query = split_url(request.url)
-        instances = self._found(request)
+        identity = self._bearer.identify(request)
+        try:
+            self._bearer.caller(request, identity)
+            instances = [self._instance()]
+        except Refused:  # who is no user of it
+            instances = []
         steps = segments(path.removeprefix(PREFIX))
         if len(steps) != 1 or steps[0].name != "Instances":
             raise refuse("path.unknown", unquote(path).rstrip("/").rpartition("/")[2])
@@ -70,15 +73,6 @@ class Discovery:
         ]
         return ok({"@odata.context": context, "value": [_shaped(instance, asked_query) for instance in kept]})
 
-    def _found(self, request: Request) -> list[Mapping[str, Any]]:
-        """Return the instances the caller is a user of. Raises Unauthorized."""
-        identity = self._bearer.identify(request)
-        try:
-            self._bearer.caller(request, identity)
-        except Refused:
-            return []
-        return [self._instance()]
-
     @staticmethod
     def _one(segment: Segment, instances: list[Mapping[str, Any]]) -> Mapping[str, Any]:
         by = segment.pairs[0] if len(segment.pairs) == 1 else ("", "")
@@ -92,20 +86,22 @@ class Discovery:
     def _instance(self) -> Mapping[str, Any]:
         store = self._organization.store
         key, name = store.rows("SELECT organizationid, name FROM organization")[0]
-        short = str(name).lower().replace(" ", "")
+        short, url = str(name).lower().replace(" ", ""), self._options.url
+        parts = urlsplit(url)
+        first, dot, rest = parts.netloc.partition(".")  # the loopback interface has no address with `.api.` in it
         return {
             "Id": key,
             "UniqueName": short,
             "UrlName": short,
             "FriendlyName": name,
             "State": 0,
-            "Version": self._version,
-            "Url": self._url,
-            "ApiUrl": _api_url(self._url),
+            "Version": ApiOptions().version,
+            "Url": url,
+            "ApiUrl": f"{parts.scheme}://{first}.api.{rest}" if dot and not first.isdigit() else url,
             "LastUpdated": self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
             "Region": "NA",
             "OrganizationType": 0,
-            "TenantId": self._tenant_id,
+            "TenantId": self._options.tenant.tenant_id,
             "EnvironmentId": key,
             "StatusMessage": 0,
             "TrialExpirationDate": None,
@@ -120,10 +116,3 @@ def _shaped(instance: Mapping[str, Any], query: Query) -> Mapping[str, Any]:
         if name not in instance:
             raise no_such_property(name, _KIND)
     return {name: instance[name] for name in chosen}
-
-
-def _api_url(url: str) -> str:
-    """Return the address with `.api.` after the first label; the loopback interface has none."""
-    parts = urlsplit(url)
-    first, dot, rest = parts.netloc.partition(".")
-    return f"{parts.scheme}://{first}.api.{rest}" if dot and not first.isdigit() else url

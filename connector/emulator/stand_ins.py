@@ -107,7 +107,7 @@ def stand_ins_text(twin: Twin) -> str:
 
 def read_stand_ins(path: Path, twin: Twin) -> dict[str, str]:
     """Return what a file says each step and process does. Raises TwinRefused for what cannot be done."""
-    known = usual_stand_ins(twin)
+    usual = usual_stand_ins(twin)
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         chosen = {str(row["id"]): str(row["does"]) for row in rows}
@@ -116,10 +116,10 @@ def read_stand_ins(path: Path, twin: Twin) -> dict[str, str]:
     except (TypeError, KeyError) as error:
         raise TwinRefused(f"The stand-ins in {path} are no list of rows with `id` and `does`.") from error
     for key, does in chosen.items():
-        if key not in known:
+        if key not in usual:
             raise TwinRefused(f"{path}: the capture has no step or process {key}.")
         try:
-            LogicStub.of(known[key][0], does)
+            LogicStub.of(usual[key][0], does)
         except TwinRefused as error:
             raise TwinRefused(f"{path}: {error}") from error
     return chosen

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from connector.emulator.api import payload, preferences, routing
 from connector.emulator.api.batch import MOST_OPERATIONS
-from connector.emulator.api.definition_values import METADATA_TYPES
 from connector.emulator.api.definitions import ATTRIBUTE_TYPES, LISTS
 from connector.emulator.api.plans import MOST_EXPANDS, READ_OPTIONS, ROW_OPTIONS
 from connector.emulator.api.preferences import LARGEST_PAGE
@@ -18,7 +17,6 @@ from connector.emulator.api.reading import MOST_COUNTED
 from connector.emulator.odata import functions as odata_functions
 from connector.emulator.odata import parse as odata_parse
 from connector.emulator.odata import path as odata_options
-from connector.emulator.odata.values import EDM
 from connector.emulator.rules.rule import Switches, rules
 from connector.emulator.world.custom_logic import DEEPEST, SANDBOX_SECONDS, LogicContext
 from connector.emulator.world.schema import Kind
@@ -157,7 +155,7 @@ def _definitions() -> Iterator[str]:
 def _own_columns() -> Iterator[str]:
     yield "## Columns of an organization's own\n"
     kinds = (
-        (f"`{kind}`", f"`{EDM[kind]}`", f"`{METADATA_TYPES[kind][0]}`", _OF_KIND.get(kind, ""))
+        (f"`{kind}`", f"`{kind.edm}`", f"`{kind.definition}`", _OF_KIND.get(kind, ""))
         for kind in Kind
         if kind not in (Kind.UUID, Kind.STATE, Kind.STATUS, Kind.OWNER, Kind.ENTITYNAME)
     )

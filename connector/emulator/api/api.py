@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,7 +16,8 @@ from urllib.parse import unquote
 
 from connector.emulator.api.batch import Batch, ContentIdReferences, InnerRequest, read_batch
 from connector.emulator.api.operation import ApiRequest, error_response
-from connector.emulator.api.preferences import NONE, Preferences, bypassing, check_headers, preferences
+from connector.emulator.api.payload import not_understood
+from connector.emulator.api.preferences import NONE, bypassing, check_headers, preferences
 from connector.emulator.api.routing import Router
 from connector.emulator.http.exchange import ApiResponse, OperationResult, split_url
 from connector.emulator.odata.lexer import ODataError
@@ -78,10 +79,16 @@ class Api:
             return self._refused(operation, refuse("path.unknown", path.rstrip("/").rpartition("/")[2]))
         return self._executed(operation, longest)
 
-    def _executed(self, operation: ApiRequest, longest: int) -> tuple[Response, OperationResult]:
-        """Read headers and options, execute, and turn what is raised into the answer of a refusal."""
+    def _executed(
+        self, operation: ApiRequest, longest: int, place: Callable[[], None] = lambda: None
+    ) -> tuple[Response, OperationResult]:
+        """Read headers and options, execute, and turn what is raised into the answer of a refusal.
+
+        `place` says where a part of a batch is, and as whom it acts.
+        """
         try:
             operation.preferences = preferences(operation.headers.get("prefer"))
+            place()
             check_headers(operation.headers, operation.path)
             if len(operation.query) + len(operation.path) > longest:
                 raise ODataError(f"The URL is longer than {longest} characters.")  # noqa: TRY301 - refused as all are
@@ -92,13 +99,14 @@ class Api:
             response = self._routing().answer(operation)
             if operation.method == "GET":
                 self._world.note_read(operation.caller, operation.message, operation.table, operation.row_id)
-        except ODataError as error:
-            return self._refused(
-                operation, refuse("query.not_understood", error, code=self._world.switches.query_error_code)
-            )
-        except Refused as error:
-            return self._refused(operation, error)
+        except (ODataError, Refused) as error:
+            return self._refused(operation, self._refusal_of(error))
         return response, OperationResult(operation.message, operation.table, operation.row_id, "", response.status)
+
+    def _refusal_of(self, error: ODataError | Refused) -> Refused:
+        if isinstance(error, Refused):
+            return error
+        return refuse("query.not_understood", error, code=self._world.switches.query_error_code)
 
     def _refused(self, operation: ApiRequest, error: Refused) -> tuple[Response, OperationResult]:
         response = error_response(error, operation.preferences, error_names())
@@ -123,12 +131,10 @@ class Api:
             options(query).allow()
             strict = self._world.switches.batch_line_ends == "strict"
             items = read_batch(request.header("content-type"), request.body, strict=strict)
-        except ODataError as error:
-            return self._batch_refused(
-                refuse("query.not_understood", error, code=self._world.switches.query_error_code), prefer
-            )
-        except Refused as error:
-            return self._batch_refused(error, prefer)
+        except (ODataError, Refused) as failure:
+            error = self._refusal_of(failure)
+            response = error_response(error, prefer, error_names())
+            return ApiResponse(response, (OperationResult("$batch", "", "", error.rule, error.status),))
 
         def execute(
             inner: InnerRequest,
@@ -139,10 +145,6 @@ class Api:
 
         return self._batch.answer(items, execute, go_on=prefer.continue_on_error)
 
-    def _batch_refused(self, error: Refused, prefer: Preferences) -> ApiResponse:
-        response = error_response(error, prefer, error_names())
-        return ApiResponse(response, (OperationResult("$batch", "", "", error.rule, error.status),))
-
     def _part(
         self, inner: InnerRequest, references: ContentIdReferences, root: str, caller: Caller, *, together: bool
     ) -> tuple[Response, OperationResult]:
@@ -150,20 +152,15 @@ class Api:
         operation = ApiRequest(
             inner.method, root, path, query, inner.headers, inner.body, caller, NONE, NO_OPTIONS, references.resolve
         )
-        try:
-            operation.preferences = preferences(inner.headers.get("prefer"))
+
+        def place() -> None:
             operation.root, operation.path = _placed(path, root, references)
             operation.caller = self._acting(caller, inner.headers)
             name = operation.path.partition("?")[0]
             if together and name in _CLOSE_ACTIONS and self._world.switches.actions_in_change_set == "refuse":
-                raise ODataError(f"The action '{name}' is not allowed in a change set.")  # noqa: TRY301 - refused as all are
-        except ODataError as error:
-            return self._refused(
-                operation, refuse("query.not_understood", error, code=self._world.switches.query_error_code)
-            )
-        except Refused as error:
-            return self._refused(operation, error)
-        return self._executed(operation, LONGEST_INNER_URL)
+                raise ODataError(f"The action '{name}' is not allowed in a change set.")
+
+        return self._executed(operation, LONGEST_INNER_URL, place)
 
     def _acting(self, caller: Caller, headers: Mapping[str, str]) -> Caller:
         """Return whom a part of a batch acts as: impersonation headers may stand in each part."""
@@ -182,8 +179,7 @@ def _no_reference(written: str) -> str:
 def _check_json(operation: ApiRequest) -> None:
     content_type = operation.headers.get("content-type")
     if content_type is not None and content_type.partition(";")[0].strip().lower() != "application/json":
-        raise refuse(
-            "payload.not_understood",
+        raise not_understood(
             operation.path.partition("(")[0],
             f"A supported MIME type could not be found that matches the content type of the request: '{content_type}'.",
         )
@@ -212,6 +208,3 @@ def error_names() -> Mapping[str, str]:
     text = (resources.files("connector.emulator") / "data" / "error_names.json").read_text("utf-8")
     names: dict[str, str] = json.loads(text)
     return names
-
-
-__all__ = ["Api", "ApiOptions"]

@@ -32,31 +32,6 @@ Json = dict[str, Any]
 _IDS = UUID("0d6fd7b1-8a3c-5b0e-9a4f-6b7c1b9f2d10")
 _ENGLISH = 1033
 
-METADATA_TYPES: Mapping[Kind, tuple[str, str, str]] = {
-    Kind.UUID: ("UniqueIdentifierAttributeMetadata", "Uniqueidentifier", "UniqueidentifierType"),
-    Kind.STRING: ("StringAttributeMetadata", "String", "StringType"),
-    Kind.MEMO: ("MemoAttributeMetadata", "Memo", "MemoType"),
-    Kind.INTEGER: ("IntegerAttributeMetadata", "Integer", "IntegerType"),
-    Kind.BIGINT: ("BigIntAttributeMetadata", "BigInt", "BigIntType"),
-    Kind.DECIMAL: ("DecimalAttributeMetadata", "Decimal", "DecimalType"),
-    Kind.DOUBLE: ("DoubleAttributeMetadata", "Double", "DoubleType"),
-    Kind.MONEY: ("MoneyAttributeMetadata", "Money", "MoneyType"),
-    Kind.BOOLEAN: ("BooleanAttributeMetadata", "Boolean", "BooleanType"),
-    Kind.DATEONLY: ("DateTimeAttributeMetadata", "DateTime", "DateTimeType"),
-    Kind.DATETIME: ("DateTimeAttributeMetadata", "DateTime", "DateTimeType"),
-    Kind.PICKLIST: ("PicklistAttributeMetadata", "Picklist", "PicklistType"),
-    Kind.CHOICES: ("MultiSelectPicklistAttributeMetadata", "Virtual", "MultiSelectPicklistType"),
-    Kind.STATE: ("StateAttributeMetadata", "State", "StateType"),
-    Kind.STATUS: ("StatusAttributeMetadata", "Status", "StatusType"),
-    Kind.LOOKUP: ("LookupAttributeMetadata", "Lookup", "LookupType"),
-    Kind.CUSTOMER: ("LookupAttributeMetadata", "Customer", "CustomerType"),
-    Kind.OWNER: ("LookupAttributeMetadata", "Owner", "OwnerType"),
-    Kind.ENTITYNAME: ("EntityNameAttributeMetadata", "EntityName", "EntityNameType"),
-    Kind.FILE: ("FileAttributeMetadata", "Virtual", "FileType"),
-    Kind.IMAGE: ("ImageAttributeMetadata", "Virtual", "ImageType"),
-}
-"""By kind of column: type of the definition, AttributeType, AttributeTypeName."""
-
 _OWN = frozenset(
     names(
         "MetadataId LogicalName SchemaName EntityLogicalName ColumnNumber AttributeType AttributeTypeName DisplayName "
@@ -134,17 +109,17 @@ def attribute_properties() -> set[str]:
 
 def attribute_definition(table: Table, column: Column) -> Json:
     """Return the AttributeMetadata of a column; `OptionSet` and `GlobalOptionSet` are only shown when expanded."""
-    kind, code, type_name = METADATA_TYPES[column.kind]
-    definition: Json = {"@odata.type": f"#{TYPE_PREFIX}{kind}"}
-    definition |= _defaults()["AttributeMetadata"] | _defaults().get(kind, {})
+    kind = column.kind
+    definition: Json = {"@odata.type": f"#{TYPE_PREFIX}{kind.definition}"}
+    definition |= _defaults()["AttributeMetadata"] | _defaults().get(kind.definition, {})
     definition |= {
         "MetadataId": definition_id(table.logical_name, column.name),
         "LogicalName": column.name,
         "SchemaName": column.schema_name,
         "EntityLogicalName": table.logical_name,
         "ColumnNumber": list(table.columns).index(column.name) + 1,
-        "AttributeType": code,
-        "AttributeTypeName": {"Value": type_name},
+        "AttributeType": kind.code,
+        "AttributeTypeName": {"Value": kind.type_name},
         "DisplayName": label(column.label, column.labels),
         "Description": _NO_LABEL,
         "RequiredLevel": {
@@ -162,7 +137,7 @@ def attribute_definition(table: Table, column: Column) -> Json:
         "IsSecured": column.secured,
     }
     definition |= _kind_properties(column) | dict(column.declared)
-    if column.kind in OPTION_KINDS:
+    if kind in OPTION_KINDS:
         definition["OptionSet"] = option_set(table, column)
         definition["GlobalOptionSet"] = None
     return definition
@@ -202,7 +177,7 @@ def option_set(table: Table, column: Column) -> Json:
         "IsManaged": not column.custom,
         "DisplayName": label(column.label, column.labels),
         "Description": _NO_LABEL,
-        "OptionSetType": "Picklist" if column.kind is Kind.CHOICES else METADATA_TYPES[column.kind][1],
+        "OptionSetType": "Picklist" if column.kind is Kind.CHOICES else column.kind.code,
     }
     if column.kind is Kind.BOOLEAN:
         texts, labels = dict(column.options) or {0: "No", 1: "Yes"}, dict(column.option_labels)

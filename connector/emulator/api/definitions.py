@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 from connector.emulator.api.definition_values import (
-    METADATA_TYPES,
     OPTION_KINDS,
     attribute_definition,
     attribute_properties,
@@ -23,11 +22,11 @@ from connector.emulator.odata.expressions import TYPE_PREFIX, Expand, Expression
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, text_of
 from connector.emulator.rules.rule import Refused, refuse
-from connector.emulator.world.schema import Schema, Table
+from connector.emulator.world.schema import Kind, Schema, Table
 from connector.handler import Response
 
 Json = dict[str, Any]
-ATTRIBUTE_TYPES = {kind for kind, _, _ in METADATA_TYPES.values()}
+ATTRIBUTE_TYPES = {kind.definition for kind in Kind}
 LISTS = ("Attributes", "ManyToOneRelationships", "OneToManyRelationships", "ManyToManyRelationships", "Keys")
 """What hangs below a table definition."""
 _NAVIGATIONS = {"OptionSet": "OptionSetMetadata", "GlobalOptionSet": "OptionSetMetadata"}
@@ -220,7 +219,7 @@ def _meets(node: Expression, definition: Json, kind: str) -> bool:
 
 
 def _has_options(kind: str, definition: Json) -> bool:
-    kinds = {METADATA_TYPES[option_kind][0] for option_kind in OPTION_KINDS}
+    kinds = {option_kind.definition for option_kind in OPTION_KINDS}
     return "OptionSet" in definition and kind in kinds
 
 

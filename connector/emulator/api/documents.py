@@ -9,7 +9,6 @@ from http import HTTPStatus
 from connector.emulator.api.operation import VERSION, ApiRequest, ok
 from connector.emulator.api.rows import wire_name
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.values import EDM
 from connector.emulator.world.schema import Column, Kind, Message, Schema, Table
 from connector.emulator.world.world import World
 from connector.handler import Response
@@ -158,7 +157,7 @@ def _partner(name: str) -> str:
 
 
 def _property(column: Column) -> str:
-    kind = EDM[column.kind]
+    kind = column.kind.edm
     facets = ' Unicode="false"' if kind == "Edm.String" else ' Scale="Variable"' if kind == "Edm.Decimal" else ""
     return f'<Property Name="{wire_name(column)}" Type="{kind}"{facets} />'
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from connector.emulator.api.definition_values import definition_id
 from connector.emulator.api.operation import ApiRequest, no_content, ok
-from connector.emulator.api.payload import PayloadReader, moment, read_json
+from connector.emulator.api.payload import PayloadReader, moment, not_understood, read_json
 from connector.emulator.api.reading import ReadOperations, no_options
-from connector.emulator.api.rows import wire_name
+from connector.emulator.api.rows import Json, wire_name
 from connector.emulator.api.writing import no_conditions
 from connector.emulator.odata.expressions import TYPE_PREFIX
 from connector.emulator.odata.lexer import ODataError
@@ -23,7 +23,8 @@ from connector.emulator.world.schema import Message, Parameter, Schema, Table
 from connector.emulator.world.world import World
 from connector.handler import Response
 
-Function = Callable[[ApiRequest, Mapping[str, str]], Response]
+Function = Callable[[ApiRequest, Mapping[str, str]], Json]
+"""Returns the members of what a function returns."""
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 ATTRIBUTE_PRIVILEGES = "RetrievePrincipalAttributePrivileges"
 ROW_ACCESS = "RetrievePrincipalAccess"
@@ -44,8 +45,8 @@ class MessageOperations:
         self._tenant_id = tenant_id
         self.functions: Mapping[str, tuple[Function, tuple[str, ...]]] = {
             "WhoAmI": (self._who_am_i, ()),
-            "RetrieveVersion": (self._retrieve_version, ()),
-            "RetrieveTimestamp": (self._retrieve_timestamp, ()),
+            "RetrieveVersion": (lambda _request, _given: {"Version": self._version}, ()),
+            "RetrieveTimestamp": (lambda _request, _given: {"Timestamp": self._world.metadata_stamp}, ()),
             "RetrieveCurrentOrganization": (self._current_organization, ("AccessType",)),
             "RetrieveTotalRecordCount": (self._total_record_count, ("EntityNames",)),
         }
@@ -95,20 +96,19 @@ class MessageOperations:
         return ok({"@odata.context": request.context(TYPE_PREFIX + message.returns), **answer})
 
     def _arguments(self, message: Message, body: Mapping[str, Any], reader: PayloadReader) -> dict[str, Any]:
-        known = {parameter.name: parameter for parameter in message.parameters}
+        parameters = {parameter.name: parameter for parameter in message.parameters}
         arguments: dict[str, Any] = {}
         for name, value in body.items():
             if name.endswith("@odata.type") or name == "@odata.context":
                 continue
-            if name not in known:
-                raise refuse(
-                    "payload.not_understood",
+            if name not in parameters:
+                raise not_understood(
                     message.name,
                     f"The parameter '{name}' in the request payload is not a valid parameter for the "
                     f"operation '{message.name}'.",
                 )
             if value is not None:
-                arguments[name] = self._argument(message, known[name], value, reader)
+                arguments[name] = self._argument(message, parameters[name], value, reader)
         for parameter in message.parameters:
             if parameter.required and parameter.name not in arguments:
                 raise refuse("action.parameter_missing", parameter.name, message.name)
@@ -135,10 +135,8 @@ class MessageOperations:
             return instant
         if kind in fits and fits[kind](value):
             return value.strip("{}").lower() if kind == "Edm.Guid" else value
-        raise refuse(
-            "payload.not_understood",
-            message.name,
-            f"Cannot convert the value of the parameter '{parameter.name}' to the expected type '{kind}'.",
+        raise not_understood(
+            message.name, f"Cannot convert the value of the parameter '{parameter.name}' to the expected type '{kind}'."
         )
 
     # --- functions ----------------------------------------------------------------------------------------------
@@ -146,9 +144,7 @@ class MessageOperations:
     def function(self, request: ApiRequest, segment: Segment, reader: PayloadReader) -> Response:
         """Answer GET of a function; raises ODataError for missing or unknown parameters."""
         request.about(segment.name)
-        arguments, used = self._written(request, segment)
-        request.options.allow()
-        request.options.allow_aliases(used)
+        arguments = self._written(request, segment)
         message = self._world.messages.get(segment.name)
         if message is not None and segment.name not in self.functions:
             return self._message_function(request, message, arguments, reader)
@@ -159,11 +155,12 @@ class MessageOperations:
                 f"The function '{segment.name}' takes the parameters ({', '.join(parameters)}), "
                 f"but ({', '.join(arguments)}) came.",
             )
-        return call(request, arguments)
+        context = request.context(f"{TYPE_PREFIX}{segment.name}Response")
+        return ok({"@odata.context": context, **call(request, arguments)})
 
     @staticmethod
-    def _written(request: ApiRequest, segment: Segment) -> tuple[dict[str, str], set[str]]:
-        """Return the parameters as they are written, and the aliases that stand for some."""
+    def _written(request: ApiRequest, segment: Segment) -> dict[str, str]:
+        """Return the parameters as they are written, the values of aliases in their place; no option comes beside."""
         arguments, used = dict(segment.pairs), set[str]()
         for name, written in arguments.items():
             if written.startswith("@"):
@@ -171,7 +168,9 @@ class MessageOperations:
                 if written not in request.options.aliases:
                     raise ODataError(f"The parameter alias '{written}' has no value.")
                 arguments[name] = request.options.aliases[written]
-        return arguments, used
+        request.options.allow()
+        request.options.allow_aliases(used)
+        return arguments
 
     def _message_function(
         self, request: ApiRequest, message: Message, written: Mapping[str, str], reader: PayloadReader
@@ -192,9 +191,7 @@ class MessageOperations:
         name = segment.name.removeprefix(TYPE_PREFIX)
         request.about(name, "systemuser", user_id)
         message = self._world.messages[name]
-        arguments, used = self._written(request, segment)
-        request.options.allow()
-        request.options.allow_aliases(used)
+        arguments = self._written(request, segment)
         if set(arguments) != {parameter.name for parameter in message.parameters}:
             takes = ", ".join(parameter.name for parameter in message.parameters) or "no parameters"
             raise ODataError(f"The function '{name}' takes {takes}.")
@@ -229,33 +226,19 @@ class MessageOperations:
             for table, column in sorted(self._world.customization.secured)
         ]
 
-    def _who_am_i(self, request: ApiRequest, _given: Mapping[str, str]) -> Response:
+    def _who_am_i(self, request: ApiRequest, _given: Mapping[str, str]) -> Json:
         # The real caller, also under impersonation (measured on a live organization).
         caller = request.caller
         user = caller.impersonating_user_id or caller.user_id
         unit = self._world.store.get("systemuser", user, ("businessunitid",)) or {}
-        return ok(
-            {
-                "@odata.context": request.context("Microsoft.Dynamics.CRM.WhoAmIResponse"),
-                "BusinessUnitId": unit.get("businessunitid") or caller.business_unit_id or _NO_ID,
-                "UserId": user,
-                "OrganizationId": self._organization()[0],
-            }
-        )
+        unit_id = unit.get("businessunitid") or caller.business_unit_id or _NO_ID
+        return {"BusinessUnitId": unit_id, "UserId": user, "OrganizationId": self._organization()[0]}
 
     def _organization(self) -> tuple[str, str]:
         rows = self._world.store.rows("SELECT organizationid, name FROM organization")
         return (str(rows[0][0]), str(rows[0][1])) if rows else (_NO_ID, "")
 
-    def _retrieve_version(self, request: ApiRequest, _given: Mapping[str, str]) -> Response:
-        context = request.context("Microsoft.Dynamics.CRM.RetrieveVersionResponse")
-        return ok({"@odata.context": context, "Version": self._version})
-
-    def _retrieve_timestamp(self, request: ApiRequest, _given: Mapping[str, str]) -> Response:
-        context = request.context("Microsoft.Dynamics.CRM.RetrieveTimestampResponse")
-        return ok({"@odata.context": context, "Timestamp": self._world.metadata_stamp})
-
-    def _current_organization(self, request: ApiRequest, arguments: Mapping[str, str]) -> Response:
+    def _current_organization(self, request: ApiRequest, arguments: Mapping[str, str]) -> Json:
         kind, _, value = arguments["AccessType"].partition("'")
         if kind != _ACCESS_TYPE or value.rstrip("'") not in ("Default", "Internet", "Intranet"):
             raise ODataError(f"'{arguments['AccessType']}' is no value of the enumeration {_ACCESS_TYPE}.")
@@ -279,17 +262,11 @@ class MessageOperations:
             "UrlName": unique_name,
             "UniqueName": unique_name,
             "State": "Enabled",
-            "Endpoints": {
-                "Count": len(endpoints),
-                "IsReadOnly": False,
-                "Keys": list(endpoints),
-                "Values": list(endpoints.values()),
-            },
+            "Endpoints": _collection(list(endpoints), list(endpoints.values())),
         }
-        context = request.context("Microsoft.Dynamics.CRM.RetrieveCurrentOrganizationResponse")
-        return ok({"@odata.context": context, "Detail": detail})
+        return {"Detail": detail}
 
-    def _total_record_count(self, request: ApiRequest, arguments: Mapping[str, str]) -> Response:
+    def _total_record_count(self, request: ApiRequest, arguments: Mapping[str, str]) -> Json:
         names = _texts(arguments["EntityNames"])
         counts = []
         for name in names:
@@ -298,9 +275,12 @@ class MessageOperations:
                 raise refuse("query.not_understood", f"The entity with a name = '{name}' was not found.")
             self._world.check_read(request.caller, name)
             counts.append(int(str(self._world.store.rows(f'SELECT count(*) FROM "{name}"')[0][0])))
-        context = request.context("Microsoft.Dynamics.CRM.RetrieveTotalRecordCountResponse")
-        collection = {"Count": len(names), "IsReadOnly": False, "Keys": names, "Values": counts}
-        return ok({"@odata.context": context, "EntityRecordCountCollection": collection})
+        return {"EntityRecordCountCollection": _collection(names, counts)}
+
+
+def _collection(keys: list[str], values: Sequence[object]) -> Json:
+    """Return keys with their values as the service writes them."""
+    return {"Count": len(keys), "IsReadOnly": False, "Keys": keys, "Values": values}
 
 
 def _texts(written: str) -> list[str]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape, unescape
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_plus
 
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.store import Value
@@ -60,6 +60,12 @@ def next_token(
     encoded = re.sub("%[0-9A-F]{2}", lambda value: value.group().lower(), quote(inner, safe=""))
     outer = f'<cookie pagenumber="{page + 1}" pagingcookie="{encoded}" istracking="{tracking}" />'
     return quote(outer, safe="=/")
+
+
+def next_link(url: str, query: str, token: str) -> str:
+    """Return the address of the page that `token` stands for: `url` with what was asked in `query`."""
+    kept = [pair for pair in query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "$skiptoken"]
+    return f"{url}?" + "&".join([*kept, f"$skiptoken={token}"])
 
 
 def _attribute(name: str, value: Value) -> str:

@@ -12,7 +12,7 @@ from connector.emulator.odata.expressions import TYPE_PREFIX
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import ROOT, segments, text_of
 from connector.emulator.odata.values import GUID
-from connector.emulator.rules.rule import refuse
+from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.world.records import Ref, TypedValue
 from connector.emulator.world.schema import (
     FRACTION_KINDS,
@@ -78,6 +78,11 @@ _ODATA = "Microsoft.OData.ODataException"
 _INTEGERS = {Kind.BIGINT: 2**63}
 
 
+def not_understood(entity: str, text: str) -> Refused:
+    """Return the refusal of a body, for `entity`, that is not as the service reads one."""
+    return refuse("payload.not_understood", entity, text)
+
+
 def read_json(body: bytes, entity: str) -> dict[str, Any]:
     """Return the JSON object in `body`; raises Refused for anything else."""
     if not body.strip():
@@ -87,11 +92,9 @@ def read_json(body: bytes, entity: str) -> dict[str, Any]:
         if b"\\u" in body:
             json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
-        raise refuse(
-            "payload.not_understood", entity, str(error) if isinstance(error, _RepeatedMember) else "Invalid JSON."
-        ) from None
+        raise not_understood(entity, str(error) if isinstance(error, _RepeatedMember) else "Invalid JSON.") from None
     if not isinstance(data, dict):
-        raise refuse("payload.not_understood", entity, "A JSON object was expected.")
+        raise not_understood(entity, "A JSON object was expected.")
     return data
 
 
@@ -138,9 +141,7 @@ class PayloadReader:
                 if name.endswith(_BIND):
                     self._bind(table, name.removesuffix(_BIND), value, values)
                 elif not name.endswith(IGNORABLE):
-                    raise refuse(
-                        "payload.not_understood", table.entity_set, f"The annotation '{name}' is not supported."
-                    )
+                    raise not_understood(table.entity_set, f"The annotation '{name}' is not supported.")
                 continue
             column = table.columns.get(name)
             if column is None or column.is_lookup or column.hidden:
@@ -154,8 +155,7 @@ class PayloadReader:
         if written is None:
             return
         if not isinstance(written, str) or written.removeprefix("#") != TYPE_PREFIX + table.logical_name:
-            raise refuse(
-                "payload.not_understood",
+            raise not_understood(
                 table.entity_set,
                 f"The type '{str(written).removeprefix('#')}' is not the type "
                 f"'{TYPE_PREFIX}{table.logical_name}' that is expected here.",
@@ -183,16 +183,12 @@ class PayloadReader:
         if lookup is None:
             if name in table.collections:
                 raise refuse("emulator.not_implemented", f"binding a collection ('{name}') in a body")
-            raise refuse("payload.not_understood", table.entity_set, _undeclared(name))
+            raise not_understood(table.entity_set, _undeclared(name))
         if value is None:
             self._set(table, values, lookup.column, None)
             return
         if not isinstance(value, str):
-            raise refuse(
-                "payload.not_understood",
-                table.entity_set,
-                f"The value of '{name}{_BIND}' must be the address of a row.",
-            )
+            raise not_understood(table.entity_set, f"The value of '{name}{_BIND}' must be the address of a row.")
         target = self.reference(value)
         if target.table != lookup.target:
             raise refuse(
@@ -205,7 +201,7 @@ class PayloadReader:
     @staticmethod
     def _set(table: Table, values: dict[str, TypedValue], column: str, value: Ref | None) -> None:
         if column in values and values[column] != value and value is not None and values[column] is not None:
-            raise refuse("payload.not_understood", table.entity_set, f"The lookup '{column}' is set twice.")
+            raise not_understood(table.entity_set, f"The lookup '{column}' is set twice.")
         if values.get(column) is None:
             values[column] = value
 
@@ -268,8 +264,7 @@ def plain(table: Table, column: Column, value: object) -> TypedValue:
             return value  # as it is: a whole number may be too large for a float, which is for the rules to say
         if kind in WHOLE_KINDS and value == int(value) and abs(value) < _INTEGERS.get(kind, 2**31):
             return int(value)
-    raise refuse(
-        "payload.not_understood",
+    raise not_understood(
         table.entity_set,
         f"Cannot convert the literal '{json.dumps(value)[:80]}' to the expected type of '{column.name}'.",
     )

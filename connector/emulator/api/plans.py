@@ -20,7 +20,6 @@ from connector.emulator.odata.sql import (
     no_property,
     related,
 )
-from connector.emulator.odata.values import EDM
 from connector.emulator.world.schema import Collection, Kind, Lookup, Schema, Table
 
 MOST_EXPANDS = 15
@@ -152,7 +151,7 @@ def _is_text(schema: Schema, table: Table, segments: tuple[str, ...]) -> bool:
         table = schema.tables[table.lookups[name].target]
     last = segments[-1]
     name = last[1:-6] if last.startswith("_") and last.endswith("_value") else last
-    return EDM[table.columns[name].kind] in _TEXT_TYPES
+    return table.columns[name].kind.edm in _TEXT_TYPES
 
 
 def _scope(query: Query, expansions: tuple[Expansion, ...]) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 
 from connector.emulator.api.fetchxml import FETCH, OPTIONS, FetchQuery, fetch_of
 from connector.emulator.api.operation import VERSION, ApiRequest, applied, ok
-from connector.emulator.api.paging import FIRST_PAGE, PagingCookie, beyond, next_token, read_token
+from connector.emulator.api.paging import FIRST_PAGE, PagingCookie, beyond, next_link, next_token, read_token
 from connector.emulator.api.plans import (
     OWNER_ID,
     READ_OPTIONS,
@@ -209,8 +209,8 @@ class ReadOperations:
         if fetch is not None and fetch.paged:
             body |= self._fetch_page(request, fetch, rows, more=more)
         elif more:
-            body["@odata.nextLink"] = self._next_link(
-                request.root, request.path, request.query, plan, cookie.page, rows
+            body["@odata.nextLink"] = next_link(
+                f"{request.root}/{request.path}", request.query, _token(plan, cookie.page, rows)
             )
         return ok(body, *applied(request.preferences, "page", "annotations"))
 
@@ -221,8 +221,7 @@ class ReadOperations:
         if request.preferences.wants(MORE_RECORDS):
             body[f"@{MORE_RECORDS}"] = more
         if rows and request.preferences.wants(PAGING_COOKIE):
-            first, last = ([row[at] for at in fetch.plan.sort_at] for row in (rows[0], rows[-1]))
-            cookie = unquote_plus(next_token(fetch.page, fetch.plan.order, first, last))
+            cookie = unquote_plus(_token(fetch.plan, fetch.page, rows))
             body[f"@{PAGING_COOKIE}"] = cookie.replace("%", "%25")  # encoded twice, as documented
         return body
 
@@ -258,12 +257,6 @@ class ReadOperations:
         sql += f" OFFSET {size * (fetch.page - 1)}" if fetch is not None and fetch.paged else ""
         rows: list[FetchedRow] = list(self._store.rows(sql, bound))
         return rows[:size], len(rows) > size and not final
-
-    @staticmethod
-    def _next_link(root: str, path: str, query: str, plan: ReadPlan, page: int, rows: Sequence[FetchedRow]) -> str:
-        first, last = ([row[at] for at in plan.sort_at] for row in (rows[0], rows[-1]))
-        kept = [pair for pair in query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "$skiptoken"]
-        return f"{root}/{path}?" + "&".join([*kept, f"$skiptoken={next_token(page, plan.order, first, last)}"])
 
     def _counts(self, request: ApiRequest, plan: ReadPlan, source: str, bound: list[Value]) -> Json:
         body: Json = {}
@@ -326,20 +319,25 @@ class ReadOperations:
         inner, parent = expansion.plan, plan.table
         source = related_rows(self._schema, parent, expansion.collection, "x")
         source, bound = self._narrowed(request, inner, source, [row[expansion.at]])
-        page = replace_page_size(request, inner)
-        rows, more = self._page(page, inner, source, bound, FIRST_PAGE)
+        paged = request  # a nested `$top` counts, whatever the page size of the whole answer
+        if inner.top is not None:
+            paged = replace(request, preferences=replace(request.preferences, page_size=None))
+        rows, more = self._page(paged, inner, source, bound, FIRST_PAGE)
         if expansion.reference:
             at = inner.sort_at[-1]
             out[expansion.name] = [{"@odata.id": f"{request.root}/{inner.table.entity_set}({row[at]})"} for row in rows]
         else:
             out[expansion.name] = [self.render(request, inner, row) for row in rows]
         if more:
-            path = f"{parent.entity_set}({row[expansion.at]})/{expansion.name}" + (
-                "/$ref" if expansion.reference else ""
-            )
-            out[f"{expansion.name}@odata.nextLink"] = self._next_link(
-                request.root, path, expansion.options, inner, 1, rows
-            )
+            url = f"{request.root}/{parent.entity_set}({row[expansion.at]})/{expansion.name}"
+            url += "/$ref" if expansion.reference else ""
+            out[f"{expansion.name}@odata.nextLink"] = next_link(url, expansion.options, _token(inner, 1, rows))
+
+
+def _token(plan: ReadPlan, page: int, rows: Sequence[FetchedRow]) -> str:
+    """Return the `$skiptoken` of what follows these rows of a page."""
+    first, last = ([row[at] for at in plan.sort_at] for row in (rows[0], rows[-1]))
+    return next_token(page, plan.order, first, last)
 
 
 def _as_fetched(request: ApiRequest, fetch: FetchQuery | None) -> ApiRequest:
@@ -348,13 +346,6 @@ def _as_fetched(request: ApiRequest, fetch: FetchQuery | None) -> ApiRequest:
         return request
     size = min(fetch.size, LARGEST_PAGE)
     return replace(request, preferences=replace(request.preferences, page_size=size))
-
-
-def replace_page_size(request: ApiRequest, plan: ReadPlan) -> ApiRequest:
-    """Return `ask` as it pages nested rows: a nested `$top` counts, whatever the page size of the whole answer."""
-    if plan.top is None:
-        return request
-    return replace(request, preferences=replace(request.preferences, page_size=None))
 
 
 def check_read(request: ApiRequest) -> None:

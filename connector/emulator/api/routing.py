@@ -73,13 +73,15 @@ class Router:
             check_read(request)
         steps = segments(request.path)
         if not steps:
-            return self.documents.service(request) if request.method == "GET" else self._wrong_verb(request)
+            _need(request, "GET")
+            return self.documents.service(request)
         first = steps[0]
         table = self.schema.by_entity_set.get(first.name)
         if table is not None:
             return self._rows(request, table, steps)
         if first.name == "$metadata" and len(steps) == 1 and not first.called:
-            return self.documents.metadata(request) if request.method == "GET" else self._wrong_verb(request)
+            _need(request, "GET")
+            return self.documents.metadata(request)
         if first.name == "EntityDefinitions":
             if request.method != "GET":
                 raise refuse("emulator.not_implemented", "changes of table definitions")
@@ -97,25 +99,17 @@ class Router:
         newer = self._world.switches.unknown_path == rules()["path.unknown_newer"].code
         return refuse("path.unknown_newer" if newer else "path.unknown", name)
 
-    @staticmethod
-    def _wrong_verb(request: ApiRequest) -> Response:
-        raise refuse("path.wrong_verb", request.url)
-
     # --- messages -------------------------------------------------------------------------------------------------
 
     def _message(self, request: ApiRequest, segment: Segment) -> Response:
         message = self._world.messages.get(segment.name)
         reader = self.writing.reader(request)
         if segment.name in self.invoking.functions or (message is not None and message.is_function):
-            return (
-                self.invoking.function(request, segment, reader)
-                if request.method == "GET"
-                else self._wrong_verb(request)
-            )
+            _need(request, "GET")
+            return self.invoking.function(request, segment, reader)
         if message is None or message.bound_to:
             raise self.unknown(segment.name)
-        if request.method != "POST":
-            return self._wrong_verb(request)
+        _need(request, "POST")
         if segment.called:
             raise ODataError(f"The action '{segment.name}' takes its parameters in the body.")
         return self.invoking.action(request, message, reader)
@@ -135,22 +129,19 @@ class Router:
         if len(steps) == 1:
             if request.method == "GET":
                 return self._collection(request, table)
-            return self.writing.create(request, table) if request.method == "POST" else self._wrong_verb(request)
+            _need(request, "POST")
+            return self.writing.create(request, table)
         second = steps[1]
         if len(steps) == _PAIR and second.name == "$count" and not second.called:
-            if request.method != "GET":
-                return self._wrong_verb(request)
+            _need(request, "GET")
             if "$deltatoken" in request.options.values:
                 return self.tracking.count(request, table)
             return self.reading.count(request, table)
         name = second.name.removeprefix(TYPE_PREFIX)
         if len(steps) == _PAIR and name != second.name and not second.called:
             if name in MULTIPLE:
-                return (
-                    self.writing.multiple(request, table, name)
-                    if request.method == "POST"
-                    else self._wrong_verb(request)
-                )
+                _need(request, "POST")
+                return self.writing.multiple(request, table, name)
             if name in NOT_MULTIPLE:
                 raise refuse("emulator.not_implemented", f"{name}")
         raise self.unknown(second.name)
@@ -161,13 +152,10 @@ class Router:
         return self.reading.collection(request, table)
 
     def _row(self, request: ApiRequest, table: Table, key: str) -> Response:
+        _need(request, "GET", "PATCH", "DELETE")
         if request.method == "GET":
             return self.reading.row(request, table, key)
-        if request.method == "PATCH":
-            return self.writing.update(request, table, key)
-        if request.method == "DELETE":
-            return self.writing.delete(request, table, key)
-        return self._wrong_verb(request)
+        return (self.writing.update if request.method == "PATCH" else self.writing.delete)(request, table, key)
 
     def _below(self, request: ApiRequest, table: Table, key: str, steps: tuple[Segment, ...]) -> Response:
         second, rest = steps[1], steps[2:]
@@ -182,11 +170,9 @@ class Router:
             raise self.unknown(second.name) if second.name.startswith("$") else no_property(second.name, table)
         if request.method == "GET":
             return self.reading.property(request, table, key, second.name, raw=raw)
-        if request.method == "PUT" and not raw:
-            return self.writing.put_property(request, table, key, second.name)
-        if request.method == "DELETE" and not raw:
-            return self.writing.delete_property(request, table, key, second.name)
-        return self._wrong_verb(request)
+        _need(request, *(("PUT", "DELETE") if not raw else ()))
+        write = self.writing.put_property if request.method == "PUT" else self.writing.delete_property
+        return write(request, table, key, second.name)
 
     def _bound(
         self, request: ApiRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]
@@ -196,8 +182,7 @@ class Router:
         message = bound_message(self._world, table, second.name)
         if message is None or rest:
             raise self.unknown(second.name)
-        if request.method != "POST":
-            return self._wrong_verb(request)
+        _need(request, "POST")
         if second.pairs or second.key:
             raise ODataError(f"The action '{second.name}' takes its parameters in the body.")
         if not self._world.store.exists(table.logical_name, key):
@@ -206,8 +191,7 @@ class Router:
         return self.invoking.action(request, message, self.writing.reader(request), Ref(table.logical_name, key))
 
     def _of_user(self, request: ApiRequest, table: Table, key: str, function: Segment) -> Response:
-        if request.method != "GET":
-            return self._wrong_verb(request)
+        _need(request, "GET")
         if not self._world.store.exists(table.logical_name, key):
             raise refuse("row.missing", table.schema_name, key)
         return self.invoking.of_user(request, key, function, self.writing.reader(request))
@@ -224,8 +208,7 @@ class Router:
             return self.writing.relate(request, table, key, second.name)
         if last == "$ref" and request.method == "DELETE":
             return self.writing.unrelate(request, table, key, second.name, second.key)
-        if request.method != "GET":
-            return self._wrong_verb(request)
+        _need(request, "GET")
         if second.key is not None:
             raise refuse("emulator.not_implemented", f"reading one row through '{second.name}'")
         return self._navigated(request, table, key, second.name, last)
@@ -243,4 +226,7 @@ class Router:
         return self.reading.related(request, table, key, collection, reference=last == "$ref")
 
 
-__all__ = ["MULTIPLE", "NOT_HERE", "Router"]
+def _need(request: ApiRequest, *verbs: str) -> None:
+    """Raise Refused for any other verb."""
+    if request.method not in verbs:
+        raise refuse("path.wrong_verb", request.url)

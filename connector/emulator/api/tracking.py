@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote
 
 from connector.emulator.api.operation import VERSION, ApiRequest, applied, ok
-from connector.emulator.api.paging import SortKey, next_token, read_token
+from connector.emulator.api.paging import SortKey, next_link, next_token, read_token
 from connector.emulator.api.plans import make_plan, read_query
 from connector.emulator.api.preferences import LARGEST_PAGE
 from connector.emulator.api.reading import ReadOperations
@@ -17,7 +16,6 @@ from connector.emulator.api.rows import Annotations, Json
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Table
-from connector.emulator.world.store import Value
 from connector.emulator.world.world import World
 from connector.handler import Response
 
@@ -74,7 +72,8 @@ class ChangeTracking:
         }
         body["value"] = [self._reading.render(request, plan, row) for row in rows[:size]]
         if len(rows) > size:
-            body["@odata.nextLink"] = self._next(request, number, (rows[0][-1], begun), (rows[size - 1][-1], begun))
+            token = next_token(number, _ORDER, (rows[0][-1], begun), (rows[size - 1][-1], begun), "True")
+            body["@odata.nextLink"] = next_link(f"{request.root}/{request.path}", request.query, token)
         else:
             if continues:
                 body["value"] += self._deleted(request, table, since)
@@ -89,14 +88,6 @@ class ChangeTracking:
         cookie = read_token(token, _ORDER)
         after, begun = (number if isinstance(number, int) else 0 for number in cookie.last)
         return after, begun, cookie.page
-
-    @staticmethod
-    def _next(request: ApiRequest, number: int, first: Sequence[Value], last: Sequence[Value]) -> str:
-        kept = [
-            pair for pair in request.query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "$skiptoken"
-        ]
-        token = next_token(number, _ORDER, first, last, "True")
-        return f"{request.root}/{request.path}?" + "&".join([*kept, f"$skiptoken={token}"])
 
     def count(self, request: ApiRequest, table: Table) -> Response:
         """Answer `/$count?$deltatoken=`: how many rows changed or went."""

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from connector.emulator.api.operation import JSON_TYPE, VERSION, ApiRequest, applied, json_bytes, no_content, ok
-from connector.emulator.api.payload import PayloadReader, plain, read_json
+from connector.emulator.api.payload import PayloadReader, not_understood, plain, read_json
 from connector.emulator.api.reading import ReadOperations, no_options
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.sql import no_property
@@ -126,9 +126,7 @@ class WriteOperations:
         body = read_json(request.body, table.entity_set)
         column = table.columns.get(name)
         if set(body) - {"@odata.context"} != {"value"}:
-            raise refuse(
-                "payload.not_understood", table.entity_set, "A JSON object with the one property 'value' was expected."
-            )
+            raise not_understood(table.entity_set, "A JSON object with the one property 'value' was expected.")
         if column is not None and column.is_lookup:
             raise refuse("payload.direct_lookup")
         if column is None:
@@ -168,11 +166,7 @@ class WriteOperations:
         body = read_json(request.body, table.entity_set)
         address = body.get("@odata.id")
         if set(body) - {"@odata.context"} != {"@odata.id"} or not isinstance(address, str):
-            raise refuse(
-                "payload.not_understood",
-                table.entity_set,
-                "A JSON object with the one property '@odata.id' was expected.",
-            )
+            raise not_understood(table.entity_set, "A JSON object with the one property '@odata.id' was expected.")
         self._world.associate(
             request.caller, Ref(table.logical_name, key), name, self.reader(request).reference(address)
         )
@@ -211,11 +205,7 @@ class WriteOperations:
         body = read_json(request.body, table.entity_set)
         targets = body.get("Targets")
         if set(body) != {"Targets"} or not isinstance(targets, list) or not targets:
-            raise refuse(
-                "payload.not_understood",
-                table.entity_set,
-                f"'{message}' takes the one parameter 'Targets', a list of rows.",
-            )
+            raise not_understood(table.entity_set, f"'{message}' takes the one parameter 'Targets', a list of rows.")
         reader = self.reader(request)
         rows = [reader.row(table, self._typed(table, target)) for target in targets]
         with self._world.store.transaction():
@@ -228,7 +218,7 @@ class WriteOperations:
     @staticmethod
     def _typed(table: Table, target: object) -> dict[str, Any]:
         if not isinstance(target, dict) or not isinstance(target.get("@odata.type"), str):
-            raise refuse("payload.not_understood", table.entity_set, "Every target needs '@odata.type'.")
+            raise not_understood(table.entity_set, "Every target needs '@odata.type'.")
         return target
 
     def _create_all(self, request: ApiRequest, table: Table, rows: list[dict[str, TypedValue]]) -> Response:
@@ -245,9 +235,7 @@ class WriteOperations:
     def _update_one(self, request: ApiRequest, table: Table, values: dict[str, TypedValue]) -> None:
         key = values.pop(table.primary_id, None)
         if not isinstance(key, str):
-            raise refuse(
-                "payload.not_understood", table.entity_set, f"Every target needs its key '{table.primary_id}'."
-            )
+            raise not_understood(table.entity_set, f"Every target needs its key '{table.primary_id}'.")
         if self._version(table, key) is None:
             raise refuse("row.missing", table.schema_name, key)
         self._world.update(request.caller, table.logical_name, key, values)

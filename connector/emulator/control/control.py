@@ -112,8 +112,8 @@ class Control:
                 return json_response(HTTPStatus.OK, self._snapshot(request.method, name.removeprefix("snapshots/")))
             route = self._routes.get((request.method, name))
             if route is None:
-                known = ", ".join(sorted(f"{verb} {route_name}" for verb, route_name in self._routes))
-                sentence = f"There is no {request.method} {name}. There are: {known}."
+                routes = ", ".join(sorted(f"{verb} {route_name}" for verb, route_name in self._routes))
+                sentence = f"There is no {request.method} {name}. There are: {routes}."
                 return json_response(HTTPStatus.NOT_FOUND, {"error": sentence})
             return json_response(HTTPStatus.OK, route(request, query_fields(query)))
         except (ValueError, TypeError, OverflowError, csv.Error) as error:
@@ -181,12 +181,12 @@ class Control:
 
     def set_limits(self, values: Json) -> Json:
         """Set limits by name; raises InvalidControlRequest for an unknown name or a value of the wrong kind."""
-        known = asdict(self._emulator.protection.limits)
+        limits = asdict(self._emulator.protection.limits)
         for name, value in values.items():
-            if name not in known:
-                raise InvalidControlRequest(f"There is no limit {name!r}; there are: {', '.join(known)}.")
-            if not _alike(known[name], value):
-                now, new = json.dumps(known[name]), json.dumps(value)
+            if name not in limits:
+                raise InvalidControlRequest(f"There is no limit {name!r}; there are: {', '.join(limits)}.")
+            if not _alike(limits[name], value):
+                now, new = json.dumps(limits[name]), json.dumps(value)
                 raise InvalidControlRequest(f"The limit {name} is {now}; {new} is no value for it.")
         ranges = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         self._emulator.protection.change(ranges)
@@ -318,6 +318,3 @@ def _alike(known: object, value: object) -> bool:
     if isinstance(known, tuple):
         return isinstance(value, list) and len(value) == len(known) and all(_alike(1.0, item) for item in value)
     return isinstance(value, int if isinstance(known, int) else int | float) and 0 <= value < LARGEST_LIMIT
-
-
-__all__ = ["Control", "InvalidControlRequest"]

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from http import HTTPStatus
+from http.client import responses
 from urllib.parse import parse_qsl
 
 from connector.emulator.http.exchange import OperationResult, split_url
@@ -197,7 +198,6 @@ def error_of(response: Response) -> str:
 
 _UNKNOWN = -1
 _FORM = "application/x-www-form-urlencoded"
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 Json = dict[str, object]
 
@@ -269,7 +269,7 @@ def _response(entry: Entry) -> Json:
         content["comment"] = f"{kept} of {entry.response_size} bytes are kept."
     return {
         "status": response.status,
-        "statusText": _REASONS.get(response.status, ""),
+        "statusText": responses.get(response.status, ""),
         "httpVersion": "HTTP/1.1",
         "cookies": [],
         "headers": [{"name": name, "value": value} for name, value in response.headers],

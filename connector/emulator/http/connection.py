@@ -181,10 +181,10 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request, *, keep: bool) -> None:
         """Answer at once where nothing is to be waited for; else in a task."""
-        begun = self._asked(self._core.begin, request)
+        begun = self._core_answer(self._core.begin, request)
         delay = self._core.waits(begun.delay) if begun is not None else 0.0
         if delay <= 0:
-            exchange = (self._asked(self._core.finish, begun) if begun is not None else None) or _FAILED
+            exchange = (self._core_answer(self._core.finish, begun) if begun is not None else None) or _FAILED
             if exchange.hold <= 0 and self._paused.is_set():
                 self._send(exchange, request.method, keep=keep)
                 return
@@ -208,10 +208,10 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             self._core.abandon(begun)  # what has arrived is executed, as for a client that has gone
             raise
-        await self._rest(self._asked(self._core.finish, begun) or _FAILED, request, keep=keep)
+        await self._rest(self._core_answer(self._core.finish, begun) or _FAILED, request, keep=keep)
 
     @staticmethod
-    def _asked(ask: Callable[[Argument], Result], what: Argument) -> Result | None:
+    def _core_answer(ask: Callable[[Argument], Result], what: Argument) -> Result | None:
         """Return what the core says, None when it fails: one request must never end the serving of the others."""
         try:
             return ask(what)

@@ -84,8 +84,8 @@ class IdentityProvider:
         return text_response(HTTPStatus.NOT_FOUND, f"The emulated identity provider has no {method} {rest}.\n")
 
     def _check_tenant(self, tenant: str) -> None:
-        known = self.grants.tenant.tenant_id.lower()
-        if tenant.lower() not in (known, "common", "organizations"):
+        own_id = self.grants.tenant.tenant_id.lower()
+        if tenant.lower() not in (own_id, "common", "organizations"):
             raise entra_error("90002", tenant)
 
     def _configuration(self, version: str) -> Mapping[str, object]:

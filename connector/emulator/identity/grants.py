@@ -58,10 +58,10 @@ class Credentials:
         return application, "1"
 
     def _check_secret(self, application: Application, secret: str) -> None:
-        known = next((registered for registered in application.secrets if registered.value == secret), None)
-        if known is None:
+        match = next((registered for registered in application.secrets if registered.value == secret), None)
+        if match is None:
             raise entra_error("7000215", application.client_id)
-        if known.expires is not None and known.expires <= self._clock.now():
+        if match.expires is not None and match.expires <= self._clock.now():
             raise entra_error("7000222", application.client_id)
 
     def _assertion(self, form: Form) -> Application:

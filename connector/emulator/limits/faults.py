@@ -149,11 +149,11 @@ def plan_of(data: object) -> FaultPlan:
 def _fault(number: int, raw: object) -> Fault:
     if not isinstance(raw, dict) or "do" not in raw:
         raise InvalidFaultPlan(f"Fault {number} must be an object that says what to `do`.")
-    known = {field.name: str(field.type) for field in fields(Fault)}
-    unknown = sorted(set(raw) - set(known))
+    kinds = {field.name: str(field.type) for field in fields(Fault)}
+    unknown = sorted(set(raw) - set(kinds))
     if unknown:
         raise InvalidFaultPlan(
-            f"Fault {number} has {', '.join(unknown)}, which no fault has; known are {', '.join(known)}."
+            f"Fault {number} has {', '.join(unknown)}, which no fault has; known are {', '.join(kinds)}."
         )
     for name, choices in _CHOICES.items():
         if name in raw and raw[name] not in choices:
@@ -161,8 +161,8 @@ def _fault(number: int, raw: object) -> Fault:
                 f"Fault {number}: {name} is {raw[name]!r}; it is one of {', '.join(sorted(choices))}."
             )
     for name, value in raw.items():
-        if not _fits(known[name], value):
-            raise InvalidFaultPlan(f"Fault {number}: {name} is {value!r}, which is not {known[name]}.")
+        if not _fits(kinds[name], value):
+            raise InvalidFaultPlan(f"Fault {number}: {name} is {value!r}, which is not {kinds[name]}.")
     fault = Fault(**raw)
     if fault.status not in STATUSES:
         raise InvalidFaultPlan(f"Fault {number}: status is {fault.status}; failures are from 400 to 599.")

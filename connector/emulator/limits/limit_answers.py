@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
+from http.client import responses
 
 from connector.clock import Clock
 from connector.emulator.http.exchange import html_response, json_response
@@ -25,12 +26,6 @@ _FAILURES: Mapping[int, tuple[str, str]] = {
         "0x8004a001",
         "The server is busy and the request was not completed. Try again later.",
     ),
-}
-_NAMES: Mapping[int, str] = {
-    HTTPStatus.INTERNAL_SERVER_ERROR: "Internal Server Error",
-    HTTPStatus.BAD_GATEWAY: "Bad Gateway",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Service Unavailable",
-    HTTPStatus.GATEWAY_TIMEOUT: "Gateway Timeout",
 }
 
 
@@ -59,7 +54,7 @@ def refused(error: Refused) -> Response:
 
 def failure(fault: Fault) -> Response:
     """Return the answer of a planned `status` fault (of a reset too, where the client does not see it)."""
-    status, name = fault.status, _NAMES.get(fault.status, "Error")
+    status, name = fault.status, responses.get(fault.status, "Error")
     if fault.form == "html":
         page = (
             '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN""http://www.w3.org/TR/html4/strict.dtd">\r\n'

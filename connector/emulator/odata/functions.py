@@ -8,7 +8,7 @@ does not say whether the running unit belongs to it, "last x" reaches from the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -68,37 +68,27 @@ def days_later(day: date, days: int) -> date:
         return date.max if days > 0 else date.min
 
 
-def _week(day: date) -> date:
-    return days_later(day, -((day.weekday() + 1) % 7))
-
-
-def _month(day: date) -> date:
-    return day.replace(day=1)
-
-
-def _year(day: date) -> date:
-    return day.replace(month=1, day=1)
-
-
-Fixed = Callable[[date], tuple[date, date]]
-
-FIXED: dict[str, Fixed] = {
-    "Today": lambda day: (day, days_later(day, 1)),
-    "Yesterday": lambda day: (days_later(day, -1), day),
-    "Tomorrow": lambda day: (days_later(day, 1), days_later(day, 2)),
-    "Last7Days": lambda day: (days_later(day, -7), days_later(day, 1)),
-    "Next7Days": lambda day: (day, days_later(day, 8)),
-    "ThisWeek": lambda day: (_week(day), days_later(_week(day), 7)),
-    "LastWeek": lambda day: (days_later(_week(day), -7), _week(day)),
-    "NextWeek": lambda day: (days_later(_week(day), 7), days_later(_week(day), 14)),
-    "ThisMonth": lambda day: (_month(day), months_later(_month(day), 1)),
-    "LastMonth": lambda day: (months_later(_month(day), -1), _month(day)),
-    "NextMonth": lambda day: (months_later(_month(day), 1), months_later(_month(day), 2)),
-    "ThisYear": lambda day: (_year(day), months_later(_year(day), 12)),
-    "LastYear": lambda day: (months_later(_year(day), -12), _year(day)),
-    "NextYear": lambda day: (months_later(_year(day), 12), months_later(_year(day), 24)),
+_BEGIN: Mapping[str, Callable[[date], date]] = {
+    "Days": lambda day: day,
+    "Weeks": lambda day: days_later(day, -((day.weekday() + 1) % 7)),
+    "Months": lambda day: day.replace(day=1),
+    "Years": lambda day: day.replace(month=1, day=1),
 }
-"""Functions without a value, as days [start, end) around the user's day."""
+"""When the running unit has begun."""
+
+FIXED: Mapping[str, tuple[str, int, int]] = {
+    "Today": ("Days", 0, 1),
+    "Yesterday": ("Days", -1, 0),
+    "Tomorrow": ("Days", 1, 2),
+    "Last7Days": ("Days", -7, 1),
+    "Next7Days": ("Days", 0, 8),
+    **{
+        f"{side}{unit}": (f"{unit}s", first, first + 1)
+        for side, first in (("This", 0), ("Last", -1), ("Next", 1))
+        for unit in ("Week", "Month", "Year")
+    },
+}
+"""Functions without a value: the unit, and how many of it the range begins and ends after the running one began."""
 
 
 def _shifted(unit: str, day: date, count: int) -> date:
@@ -154,7 +144,9 @@ def counted(name: str, count: int, asker: QueryContext) -> Range:
 
 def fixed(name: str, asker: QueryContext) -> Range:
     """Return the range of a FIXED function at this moment."""
-    return Range(*FIXED[name](asker.today))
+    unit, first, last = FIXED[name]
+    begun = _BEGIN[unit](asker.today)
+    return Range(_shifted(unit, begun, first), _shifted(unit, begun, last))
 
 
 def as_moment(edge: date | datetime, asker: QueryContext) -> str:

@@ -24,7 +24,7 @@ from connector.emulator.odata.expressions import (
 )
 from connector.emulator.odata.functions import LateValue, QueryContext, Value, query_function
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.values import EDM, ID_KINDS, TEXT, fold, incompatible, moment_text, stored, wildcard
+from connector.emulator.odata.values import ID_KINDS, TEXT, fold, incompatible, moment_text, stored, wildcard
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Collection, Column, Kind, Lookup, Schema, Table
 
@@ -267,10 +267,10 @@ def _balanced(parts: Sequence[str], word: str) -> str:
 
 
 def _columns(sql: str, column: Column, other: str, second: Column, operator: str, *, negated: bool) -> str:
-    if EDM[column.kind] != EDM[second.kind]:
+    if column.kind.edm != second.kind.edm:
         raise ODataError(
             "A binary operator with incompatible types was detected. Found operand types "
-            f"'{EDM[column.kind]}' and '{EDM[second.kind]}' for operator kind 'Equal'."
+            f"'{column.kind.edm}' and '{second.kind.edm}' for operator kind 'Equal'."
         )
     if column.kind in TEXT:
         sql, other = f"fold({sql})", f"fold({other})"

@@ -14,31 +14,6 @@ GUID = re.compile(r"\{?[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{
 ID_KINDS = LOOKUP_KINDS | {Kind.UUID, Kind.FILE}
 TEXT = frozenset({Kind.STRING, Kind.MEMO, Kind.ENTITYNAME})
 
-EDM = {
-    Kind.UUID: "Edm.Guid",
-    Kind.STRING: "Edm.String",
-    Kind.MEMO: "Edm.String",
-    Kind.ENTITYNAME: "Edm.String",
-    Kind.INTEGER: "Edm.Int32",
-    Kind.BIGINT: "Edm.Int64",
-    Kind.DECIMAL: "Edm.Decimal",
-    Kind.DOUBLE: "Edm.Double",
-    Kind.MONEY: "Edm.Decimal",
-    Kind.BOOLEAN: "Edm.Boolean",
-    Kind.DATEONLY: "Edm.Date",
-    Kind.DATETIME: "Edm.DateTimeOffset",
-    Kind.PICKLIST: "Edm.Int32",
-    Kind.CHOICES: "Edm.String",
-    Kind.STATE: "Edm.Int32",
-    Kind.STATUS: "Edm.Int32",
-    Kind.LOOKUP: "Edm.Guid",
-    Kind.CUSTOMER: "Edm.Guid",
-    Kind.OWNER: "Edm.Guid",
-    Kind.FILE: "Edm.Guid",
-    Kind.IMAGE: "Edm.Binary",
-}
-"""The type of each kind of column in $metadata."""
-
 OPERATOR_KINDS = {
     "eq": "Equal",
     "ne": "NotEqual",
@@ -117,7 +92,7 @@ def incompatible(column: Column, literal: Literal, operator: str) -> ODataError:
     """Return the refusal of a comparison between types that do not go together, in the words of OData."""
     return ODataError(
         "A binary operator with incompatible types was detected. Found operand types "
-        f"'{EDM[column.kind]}' and '{literal.kind.value}' for operator kind '{OPERATOR_KINDS[operator]}'."
+        f"'{column.kind.edm}' and '{literal.kind.value}' for operator kind '{OPERATOR_KINDS[operator]}'."
     )
 
 
@@ -170,4 +145,4 @@ def loosely(column: Column, literal: Literal) -> str | int | float:
         if kind is LiteralKind.DATETIME and column.kind is Kind.DATEONLY:
             return moment_text(text)[0][:10]
         return stored(column, Literal(kind, text))
-    raise ODataError(f"The value '{text}' does not fit the property '{column.name}' of type {EDM[column.kind]}.")
+    raise ODataError(f"The value '{text}' does not fit the property '{column.name}' of type {column.kind.edm}.")

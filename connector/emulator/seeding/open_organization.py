@@ -265,8 +265,8 @@ def seed_csv(world: World, table: str, lines: Iterable[str]) -> int:
         columns, raws = reader.fieldnames or [], list(reader)
     except csv.Error as error:
         raise SeedRefused(f"The file is not CSV: {error}.") from error
-    known = world.schema.tables.get(table) or world.schema.by_entity_set.get(table)
-    unknown = [name for name in columns if known is not None and name not in known.columns]
+    shape = world.schema.tables.get(table) or world.schema.by_entity_set.get(table)
+    unknown = [name for name in columns if shape is not None and name not in shape.columns]
     if not columns or unknown:
         names = ", ".join(map(repr, unknown)) or "no column at all"
         raise SeedRefused(f"The first line of the file names {names}, which {table} does not have.")

@@ -100,9 +100,9 @@ def seed_organization(world: World, members: Iterable[SeededUser], own: Customiz
             )
         _add_roles(world)
         _add_views(world)
-        _add_user(world, SALES_USER_ID, SeededUser(row_id(8, 10), "Sam Seller", role="Salesperson"))
+        add_user(world, SALES_USER_ID, SeededUser(row_id(8, 10), "Sam Seller", role="Salesperson"))
         for number, member in enumerate(members, 1):
-            _add_user(world, row_id(8, number), member)
+            add_user(world, row_id(8, number), member)
     world.customize(CUSTOM_REASONS if own is None else own)
 
 
@@ -152,15 +152,8 @@ def _add_roles(world: World) -> None:
         define_role(world, role_id(name), name, held[name])
 
 
-def add_user(world: World, member: SeededUser) -> str:
-    """Add one more user and return its id."""
-    with world.store.transaction():
-        key = world.records.new_id()
-        _add_user(world, key, member)
-    return key
-
-
-def _add_user(world: World, key: str, member: SeededUser) -> None:
+def add_user(world: World, key: str, member: SeededUser) -> None:
+    """Add a user under an id."""
     first, _, last = member.name.partition(" ")
     _add(
         world,

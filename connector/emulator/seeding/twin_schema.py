@@ -22,14 +22,7 @@ from connector.emulator.world.schema import (
     Table,
 )
 
-KINDS = {
-    "UniqueidentifierType": Kind.UUID, "StringType": Kind.STRING, "MemoType": Kind.MEMO, "IntegerType": Kind.INTEGER,
-    "BigIntType": Kind.BIGINT, "DecimalType": Kind.DECIMAL, "DoubleType": Kind.DOUBLE, "MoneyType": Kind.MONEY,
-    "BooleanType": Kind.BOOLEAN, "DateTimeType": Kind.DATETIME, "PicklistType": Kind.PICKLIST, "StateType": Kind.STATE,
-    "StatusType": Kind.STATUS, "LookupType": Kind.LOOKUP, "CustomerType": Kind.CUSTOMER, "OwnerType": Kind.OWNER,
-    "EntityNameType": Kind.ENTITYNAME, "MultiSelectPicklistType": Kind.CHOICES, "FileType": Kind.FILE,
-    "ImageType": Kind.IMAGE,
-}  # fmt: skip
+KINDS = {kind.type_name: kind for kind in Kind}
 """How a column of each type is stored; every other type is stored as text and told as what it is."""
 _FIRST_CODE = 10_100
 _UNLISTED = frozenset({"ReviseQuote", "GenerateQuoteFromOpportunity", "ConvertQuoteToSalesOrder"})

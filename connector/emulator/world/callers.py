@@ -206,8 +206,8 @@ class Access:
         """Raise Refused unless the caller may read table definitions, where that needs a privilege."""
         if READ_DEFINITIONS_PRIVILEGE not in caller.privileges:
             held = len(caller.privileges)
-            known = privilege_id(READ_DEFINITIONS_PRIVILEGE)
-            raise refuse("privilege.definitions", caller.user_id, known, caller.business_unit_id, held, held)
+            id_ = privilege_id(READ_DEFINITIONS_PRIVILEGE)
+            raise refuse("privilege.definitions", caller.user_id, id_, caller.business_unit_id, held, held)
 
     def require_bypass(self, caller: Caller, privilege: str) -> None:
         """Raise Refused unless the caller may leave out custom logic by `privilege`."""
@@ -232,10 +232,10 @@ class Access:
 
     def _caller(self, column: str, value: str) -> Caller:
         key = (column, value)
-        known = self._remembered(key)
-        if known is None:
-            known = self._known[key] = self._load(column, value)
-        return known
+        caller = self._remembered(key)
+        if caller is None:
+            caller = self._known[key] = self._load(column, value)
+        return caller
 
     def _load(self, column: str, value: str) -> Caller:
         rows = self._store.rows(f"SELECT {_USER} FROM systemuser WHERE {column} = ?", (value,))

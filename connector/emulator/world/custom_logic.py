@@ -309,6 +309,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     return value.id if isinstance(value, Ref) else value
-
-
-__all__ = ["DEEPEST", "CustomLogic", "LogicContext", "LogicError", "LogicStep", "MessageEvent"]

@@ -258,8 +258,8 @@ def _check_column(schema: Schema, custom: CustomColumn) -> None:
     table = schema.tables.get(custom.table)
     if table is None or table.derived_from:
         raise ImportRefused(f"The emulator has no table {custom.table} to add {custom.name} to.")
-    known = table.columns.get(custom.name)
-    if known is not None and not known.custom:
+    column = table.columns.get(custom.name)
+    if column is not None and not column.custom:
         raise ImportRefused(f"{custom.table} has a column {custom.name} already.")
     if custom.autonumber and custom.kind is not Kind.STRING:
         raise ImportRefused(f"{custom.table}.{custom.name}: a column of text, and nothing else, is numbered.")
@@ -303,8 +303,8 @@ def _customization(document: Mapping[str, Any], schema: Schema, table: str) -> C
     customization = Customization()
     for name, attribute in _attributes(document, table):
         if name not in schema.tables:
-            known = ", ".join(sorted(known for known, table in schema.tables.items() if table.states))
-            raise ImportRefused(f"The emulator has no table {name or '(unnamed; say which)'}; it has {known}.")
+            names = ", ".join(sorted(names for names, table in schema.tables.items() if table.states))
+            raise ImportRefused(f"The emulator has no table {name or '(unnamed; say which)'}; it has {names}.")
         customization = customization.and_also(
             Customization(tuple(_reasons(name, attribute)), tuple(_required(schema, name, attribute)))
         )

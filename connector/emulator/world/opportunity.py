@@ -72,7 +72,7 @@ def close_opportunity(records: Records, caller: Caller, close: Values, state: in
         raise refuse("opportunity.id_missing")
     _check_privileges(records, caller, close)
     row = records.get("opportunity", target.id, _NEEDED)
-    if records.switches.close_repeat_check == "key_first" and _stands(records, close):
+    if records.switches.close_repeat_check == "key_first" and _key_taken(records, close):
         raise refuse("row.key_taken")
     if row["statecode"] != OPEN:
         raise refuse("opportunity.already_closed")
@@ -97,7 +97,7 @@ def _check_privileges(records: Records, caller: Caller, close: Values) -> None:
         records.access.require(caller, tables["competitor"], ("AppendTo",))
 
 
-def _stands(records: Records, close: Values) -> bool:
+def _key_taken(records: Records, close: Values) -> bool:
     key = close.get("activityid")
     return isinstance(key, str) and records.store.exists("opportunityclose", key)
 

@@ -131,8 +131,8 @@ def revise(records: Records, caller: Caller, arguments: Arguments, _about: Ref) 
 
 def _copy_lines(records: Records, caller: Caller, table: str, source: Ref, quote: str) -> None:
     """Copy the lines in `table` of a quote or an opportunity to a quote."""
-    known = records.schema.tables[table].columns
-    columns = {name: own for name in _LINE_COPIED if (own := name.replace("quotedetail", table)) in known}
+    own_columns = records.schema.tables[table].columns
+    columns = {name: own for name in _LINE_COPIED if (own := name.replace("quotedetail", table)) in own_columns}
     sql = f'SELECT {", ".join(columns.values())} FROM "{table}" WHERE {source.table}id = ?'
     for line in records.store.rows(sql, (source.id,)):
         copied: Row = dict(zip(columns, line, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Self
 
 Labels = tuple[tuple[int, str], ...]
 """Texts by language code (LCID)."""
@@ -16,29 +17,46 @@ def names(text: str) -> tuple[str, ...]:
 
 
 class Kind(StrEnum):
-    """What a column holds; it decides storage, wire type and metadata type."""
+    """What a column holds; it decides storage, wire type and metadata type.
 
-    UUID = "uuid"
-    STRING = "string"
-    MEMO = "memo"
-    INTEGER = "integer"
-    BIGINT = "bigint"
-    DECIMAL = "decimal"
-    DOUBLE = "double"
-    MONEY = "money"
-    BOOLEAN = "boolean"
-    DATEONLY = "dateonly"
-    DATETIME = "datetime"
-    PICKLIST = "picklist"
-    CHOICES = "choices"
-    STATE = "state"
-    STATUS = "status"
-    LOOKUP = "lookup"
-    CUSTOMER = "customer"
-    OWNER = "owner"
-    ENTITYNAME = "entityname"
-    FILE = "file"
-    IMAGE = "image"
+    `edm` is its type in `$metadata`; `code`, `type_name` and `definition` are the AttributeType, the AttributeTypeName
+    and the type of its definition.
+    """
+
+    edm: str
+    code: str
+    type_name: str
+    definition: str
+
+    def __new__(cls, value: str, edm: str, name: str, definition: str = "", code: str = "") -> Self:
+        """Make a kind of its value, its type and its name in definitions; the last two only where they differ."""
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.edm, kind.code, kind.type_name = edm, code or name, f"{name}Type"
+        kind.definition = f"{definition or name}AttributeMetadata"
+        return kind
+
+    UUID = "uuid", "Edm.Guid", "Uniqueidentifier", "UniqueIdentifier"
+    STRING = "string", "Edm.String", "String"
+    MEMO = "memo", "Edm.String", "Memo"
+    INTEGER = "integer", "Edm.Int32", "Integer"
+    BIGINT = "bigint", "Edm.Int64", "BigInt"
+    DECIMAL = "decimal", "Edm.Decimal", "Decimal"
+    DOUBLE = "double", "Edm.Double", "Double"
+    MONEY = "money", "Edm.Decimal", "Money"
+    BOOLEAN = "boolean", "Edm.Boolean", "Boolean"
+    DATEONLY = "dateonly", "Edm.Date", "DateTime"
+    DATETIME = "datetime", "Edm.DateTimeOffset", "DateTime"
+    PICKLIST = "picklist", "Edm.Int32", "Picklist"
+    CHOICES = "choices", "Edm.String", "MultiSelectPicklist", "", "Virtual"
+    STATE = "state", "Edm.Int32", "State"
+    STATUS = "status", "Edm.Int32", "Status"
+    LOOKUP = "lookup", "Edm.Guid", "Lookup"
+    CUSTOMER = "customer", "Edm.Guid", "Customer", "Lookup"
+    OWNER = "owner", "Edm.Guid", "Owner", "Lookup"
+    ENTITYNAME = "entityname", "Edm.String", "EntityName"
+    FILE = "file", "Edm.Guid", "File", "", "Virtual"
+    IMAGE = "image", "Edm.Binary", "Image", "", "Virtual"
 
 
 LOOKUP_KINDS = frozenset({Kind.LOOKUP, Kind.CUSTOMER, Kind.OWNER})

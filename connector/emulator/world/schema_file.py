@@ -23,6 +23,7 @@ from connector.emulator.world.schema import (
     Table,
 )
 
+_KINDS = {kind.value: kind for kind in Kind}
 _REQUIRED = (Required.NONE, Required.RECOMMENDED, Required.APPLICATION, Required.SYSTEM)
 
 
@@ -30,7 +31,7 @@ def _column(raw: list[Any]) -> Column:
     name, kind, max_length, required, flags, label, schema_name, targets, options, date_format = raw
     return Column(
         name,
-        Kind(kind),
+        _KINDS[kind],
         max_length,
         _REQUIRED[required],
         bool(flags & 1),

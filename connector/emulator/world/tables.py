@@ -5,19 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from connector.emulator.world.schema import ASSOCIATION_KEYS, Column, Kind, Schema, Table
-
-_SQL_TYPES = {
-    Kind.INTEGER: "INTEGER",
-    Kind.BIGINT: "INTEGER",
-    Kind.BOOLEAN: "INTEGER",
-    Kind.PICKLIST: "INTEGER",
-    Kind.STATE: "INTEGER",
-    Kind.STATUS: "INTEGER",
-    Kind.DECIMAL: "REAL",
-    Kind.DOUBLE: "REAL",
-    Kind.MONEY: "REAL",
-}
+from connector.emulator.world.schema import ASSOCIATION_KEYS, FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table
 
 _INDICES = (
     ("quote", "opportunityid, statecode"),
@@ -68,7 +56,8 @@ def _table_of(table: Table) -> Iterator[str]:
 
 def sql_columns(column: Column) -> Iterator[tuple[str, str]]:
     """Yield name and SQL type of what holds a column: a lookup to several tables has two."""
-    yield column.name, _SQL_TYPES.get(column.kind, "TEXT")
+    whole = column.kind in WHOLE_KINDS or column.kind is Kind.BOOLEAN
+    yield column.name, "INTEGER" if whole else "REAL" if column.kind in FRACTION_KINDS else "TEXT"
     if column.polymorphic:
         yield f"{column.name}_type", "TEXT"
 

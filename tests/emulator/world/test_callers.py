@@ -70,7 +70,8 @@ def test_each_privilege_of_a_message_is_needed(
     role = row_id(1036, 77)
     for privilege in missing:
         define_role(world, role, "Nearly", all_privileges(world.schema) - {privilege})
-        user = add_user(world, SeededUser("44444444-aaaa-4000-8000-000000000001", "Nearly All", role=None))
+        user = world.records.new_id()
+        add_user(world, user, SeededUser("44444444-aaaa-4000-8000-000000000001", "Nearly All", role=None))
         world.store.associate("systemuserroles", {"systemuserid": user, "roleid": role})
         with pytest.raises(Refused) as refused:
             world.call(world.access.user(user), message, arguments)
