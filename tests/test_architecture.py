@@ -83,14 +83,14 @@ BUDGETS = {
     ("ledger",): (3_350, 3_492),
     ("dataverse",): (5_000, 6_855),
     ("bulk",): (5_000, 6_777),
-    ("service",): (7_100, 7_232),
-    ("emulator",): (15_300, 16_690),
+    ("service",): (7_100, 7_117),
+    ("emulator",): (15_300, 16_529),
     ("organization",): (2_100, 2_392),
     ("rehearsal",): (900, 1_115),
     ("cli",): (4_200, 5_525),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_512),
 }
-MOST_FILES = 324
+MOST_FILES = 323
 """Files aimed at: 220. The number only goes down."""
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390

@@ -86,14 +86,7 @@ _FIELD_SENTENCES = {
 
 def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
     """Return the endpoint as an ASGI app; its workers run from its start to its shutdown."""
-    service = OperationService(
-        dependencies.ledger,
-        options,
-        dependencies.clock,
-        dependencies.entropy,
-        dependencies.organizations.stopped,
-        dependencies.organizations.address,
-    )
+    service = OperationService(options, dependencies)
     links = StatusLinks(options.secret, options.public_url, options.gateway_hosts)
     trigger = ClosedTrigger(options, dependencies, links)
     pool = _worker_pool(service, options, dependencies, trigger.notifier)
@@ -115,7 +108,9 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
         "Forgetting what has expired", FORGETTING, lambda: _forget(operations, audit, options.log_days)
     )
     app.state.periodic_tasks = PeriodicTasks((*trigger.periodic_tasks(), forgetting), dependencies.clock)
-    health = app.state.health = _health(options, dependencies, app.state.periodic_tasks, pool)
+    working = (lambda: pool.alive) if options.workers else (lambda: True)
+    health = HealthRoutes(options, dependencies, working, app.state.periodic_tasks.states)
+    app.state.health = health
     sessions = SessionCookie(options.secret, dependencies.clock, dependencies.entropy)
     for router in (*_routers(options, dependencies, service, pool, trigger, sessions, links), health.router()):
         app.router.routes.extend(router.routes)  # the routes themselves: the definition is made of what the app lists
@@ -153,8 +148,7 @@ def _routers(
     waiting.look = service.operations.ended
     reading = ReadingRoutes(dependencies.organizations, options, waiting, clock)
     yield OperationRoutes(service, options.deadline, links, waiting, clock, pool.wake, reading.identified).router()
-    address = dependencies.organizations.address
-    yield OperationsPage(service, waiting, clock, options.secret, pool.wake, address, sessions).router()
+    yield OperationsPage(service, options, dependencies, pool.wake, sessions).router()
     if sign_in := dependencies.operator_sign_in:
         yield SignInRoutes(sign_in, sessions, options.admission, options.public_url.rstrip("/"), waiting).router()
     yield front_door()
@@ -162,21 +156,6 @@ def _routers(
     yield trigger.router()
     yield _metadata_router(options)
     yield definition.router(_deployment(options))
-
-
-def _health(
-    options: ServiceOptions, dependencies: Dependencies, tasks: PeriodicTasks, pool: OperationWorkerPool
-) -> HealthRoutes:
-    return HealthRoutes(
-        OperationStore(dependencies.ledger),
-        dependencies.organizations.check,
-        (lambda: pool.alive) if options.workers else (lambda: True),
-        tasks.states,
-        dependencies.waiting,
-        dependencies.clock,
-        options.version,
-        options.instances,
-    )
 
 
 def _metadata_router(options: ServiceOptions) -> APIRouter:
@@ -211,18 +190,7 @@ def _worker_pool(
         if stopping.wait(seconds):
             raise Stopping
 
-    work = OperationRunner(
-        service=service,
-        options=options,
-        organization_for=dependencies.organizations.organization,
-        user_of=dependencies.organizations.user,
-        clock=dependencies.clock,
-        announce=notifier.announce_own,
-        telemetry=dependencies.telemetry,
-        tell=dependencies.waiting.tell,
-        pause=pause,
-        chance=dependencies.chance,
-    )
+    work = OperationRunner(service, options, dependencies, pause, notifier.announce_own)
     size = max(1, options.workers)
     share = size if len(options.admission.tenants) <= 1 else max(1, size // 2)
     return OperationWorkerPool(dependencies.ledger, work, size, share, dependencies.who, stopping)

@@ -13,11 +13,12 @@ from http import HTTPStatus
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from connector.clock import Clock
 from connector.errors import ConnectorError
 from connector.ledger.operation_store import OperationStore
-from connector.service.operations.waiting import Waiter, WaitKind
+from connector.service.dependencies import Dependencies
+from connector.service.operations.waiting import WaitKind
 from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
+from connector.service.service_options import ServiceOptions
 
 FRESH = 10.0
 """Seconds for which a finding counts, so that probes cost nothing and nobody can make the endpoint ask."""
@@ -42,25 +43,22 @@ def connections_state(counted: tuple[int, int] | None, instances: int) -> str:
 class HealthRoutes:
     """Answers probes: `working` says whether operations are worked off, `tasks` how each periodic task is.
 
-    `check` raises ConnectorError while no token can be had; `sign_in` asks it from time to time.
+    `sign_in` sees from time to time whether a token can be had.
     """
 
-    operations: OperationStore
-    check: Callable[[], object]
+    options: ServiceOptions
+    dependencies: Dependencies
     working: Callable[[], bool]
     tasks: Callable[[], Mapping[str, str]]
-    waiting: Waiter
-    clock: Clock
-    version: str
-    instances: int
     sign_in: PeriodicTasks = field(init=False)
     _store: str = ""
     _connections: str = "ok"
     _looked: float = float("-inf")
-    _asked: bool = False
+    _probed: bool = False
 
     def __post_init__(self) -> None:
-        self.sign_in = PeriodicTasks((PeriodicTask(_SIGN_IN, SIGN_IN_EVERY, self.check),), self.clock)
+        check = PeriodicTask(_SIGN_IN, SIGN_IN_EVERY, self.dependencies.organizations.check)
+        self.sign_in = PeriodicTasks((check,), self.dependencies.clock)
 
     def router(self) -> APIRouter:
         """Return the routes; they are no operations of the connector."""
@@ -76,8 +74,8 @@ class HealthRoutes:
 
     async def ready(self) -> JSONResponse:
         """Say whether requests can be served: 503 names what cannot be used, without detail."""
-        if not self._asked:  # where nobody probes, nobody signs in before the first request
-            self._asked = True
+        if not self._probed:  # where nobody probes, nobody signs in before the first request
+            self._probed = True
             self.sign_in.start()
         needed = {"store": await self._store_state(), "work": "ok" if self.working() else "stopped"}
         tasks = {name: state for name, state in self.tasks().items() if state != "ok"}
@@ -96,23 +94,25 @@ class HealthRoutes:
 
     async def tell_version(self) -> JSONResponse:
         """Say which version this is."""
-        return JSONResponse({"version": self.version})
+        return JSONResponse({"version": self.options.version})
 
     def _look(self) -> None:
         """Use the store. Raises LedgerError."""
-        self._connections = connections_state(self.operations.probe(), self.instances)
+        probe = OperationStore(self.dependencies.ledger).probe()
+        self._connections = connections_state(probe, self.options.instances)
 
     async def _store_state(self) -> str:
         """Return how the store is; what is not ok is looked at again by every probe."""
-        if self._store == "ok" and self.clock.monotonic() - self._looked < FRESH:
+        clock = self.dependencies.clock
+        if self._store == "ok" and clock.monotonic() - self._looked < FRESH:
             return self._store
         try:
-            await self.waiting.within(PROBE_SECONDS, WaitKind.PROBE, self._look)
+            await self.dependencies.waiting.within(PROBE_SECONDS, WaitKind.PROBE, self._look)
         except TimeoutError:
             self._store = "slow"
         except ConnectorError:
             self._store = "unavailable"
         else:
             self._store = "ok"
-        self._looked = self.clock.monotonic()
+        self._looked = clock.monotonic()
         return self._store

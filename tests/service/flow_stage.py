@@ -160,15 +160,9 @@ def _engine(play: Play, stage: Stage, timeline: Timeline, chance: random.Random)
     options = replace(
         OPTIONS, workers=0, requests_per_minute=10**6, queue=10**6, public_url="https://close.contoso.com"
     )
-    dependencies = replace(stage.dependencies(), clock=timeline, waiting=waiting)
-    app, service = (
-        create_app(options, dependencies),
-        OperationService(stage.ledger, options, timeline, dependencies.entropy, lambda _: 0.0, lambda _: ""),
-    )
-    work = OperationRunner(
-        service, options, stage.organization_for, lambda _: "", timeline, waiting.tell, timeline.sleep, chance.random,
-        announce=lambda *_: None,
-    )  # fmt: skip
+    dependencies = replace(stage.dependencies(), clock=timeline, waiting=waiting, chance=chance.random)
+    app, service = create_app(options, dependencies), OperationService(options, dependencies)
+    work = OperationRunner(service, options, dependencies, timeline.sleep, announce=lambda *_: None)
     _metadata_at_hand(stage)
     worker = stage.ledger.enter("hands")
     for _ in range(play.workers):

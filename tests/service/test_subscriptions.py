@@ -32,13 +32,13 @@ from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.auth.caller import Caller, CallerKind
 from connector.service.operations.waiting import DaemonExecutor, Waiter
 from connector.service.problems import RequestRefused
-from connector.service.routes.subscription_routes import SubscriptionDependencies, router
 from connector.service.schemas.request_models import SubscribeBody
 from connector.service.schemas.response_models import ClosedEvent
 from connector.service.webhooks.closed_elsewhere import KEY_HEADER, NET, ChangedOpportunities, ChangeTracker
 from connector.service.webhooks.closed_events import REMEMBERS, Notifier, closed_event
 from connector.service.webhooks.delivery_worker import GIVES_UP, PAUSES, DeliveryWorker
 from connector.service.webhooks.subscription_service import LASTS, MOST, PLATFORM_HOSTS, SubscriptionService, allowed
+from connector.service.webhooks.trigger import router
 from tests.closing.small_organization import OPPORTUNITY_ID, START, SmallOrganization, organization
 from tests.service.messages import KEY, KEYS, win_message
 
@@ -577,11 +577,8 @@ def test_nothing_is_asked_while_nobody_listens(room: Room) -> None:
 def client_of(
     room: Room, base: Callable[[Mapping[str, str], Callable[[], str]], str] = lambda _, own: own().rstrip("/")
 ) -> TestClient:
-    parts = SubscriptionDependencies(
-        room.subscriptions, room.notifier, room.tracker.look, KEYS, base, Waiter(), room.clock
-    )
     app = FastAPI()
-    app.include_router(router(parts))
+    app.include_router(router(room.subscriptions, room.notifier, room.tracker.look, KEYS, base, Waiter()))
 
     @app.middleware("http")
     async def sign_in(request: Any, call_next: Any) -> Any:

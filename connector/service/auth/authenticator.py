@@ -46,8 +46,8 @@ class Authenticator:
         """Compare with every key, so that the time says nothing about which one was nearly right."""
         digest = hashlib.sha256(key.encode()).hexdigest()
         key_name = ""
-        for known, name in self.admission.api_keys.items():
-            if hmac.compare_digest(known, digest):
+        for digest_kept, name in self.admission.api_keys.items():
+            if hmac.compare_digest(digest_kept, digest):
                 key_name = name
         if not key_name:
             raise unauthorized("api_key_unknown", "The API key is not known here, or no more.")

@@ -94,12 +94,12 @@ _SIGN_IN = "oauth2_auth"
 
 def openapi(app: FastAPI, deployment: Deployment) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the connector's operations in `app`, with sign-in, trigger and contact."""
-    known = [route for route in app.routes if getattr(route, "operation_id", None) in OPERATIONS]
+    routes = [route for route in app.routes if getattr(route, "operation_id", None) in OPERATIONS]
     document = get_openapi(
         title=TITLE,
         version=metadata.version("dataverse-close-connector"),
         description=DESCRIPTION,
-        routes=known,
+        routes=routes,
         webhooks=_webhooks().routes,
         servers=[{"url": f"https://{deployment.host}"}],
     )

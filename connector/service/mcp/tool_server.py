@@ -52,7 +52,7 @@ def tools_server(app: ASGIApp, version: str) -> Server[dict[str, Any]]:
     ) -> mcp_types.CallToolResult:
         tool = _BY_NAME.get(params.name)
         if tool is None or context.request is None:
-            return _told({"message": f"There is no tool {params.name}."}, failed=True)
+            return _tool_result({"message": f"There is no tool {params.name}."}, failed=True)
         return await _call(app, tool, params.arguments or {}, context.request)
 
     return Server(
@@ -79,15 +79,15 @@ def _described(tool: Tool) -> mcp_types.Tool:
 async def _call(app: ASGIApp, tool: Tool, arguments: Mapping[str, Any], request: Request) -> mcp_types.CallToolResult:
     problem = _problem(tool, arguments)
     if problem:
-        return _told({"message": problem, "code": "invalid_request", "result": "failed"}, failed=True)
+        return _tool_result({"message": problem, "code": "invalid_request", "result": "failed"}, failed=True)
     if tool.asks and arguments.get(CONFIRMED) is not True:
         sentence = 'Nothing was changed. Show the plan to a person; once they agree, call again with "confirmed": true.'
-        return _told({"message": sentence, "result": "unconfirmed", "changed": False}, failed=False)
+        return _tool_result({"message": sentence, "result": "unconfirmed", "changed": False}, failed=False)
     path = tool.path.format(quote(str(arguments[tool.place]), safe=""))
     query = urlencode({name: str(arguments[name]) for name in (OPPORTUNITY_KEY,) if arguments.get(name)})
     body = {name: value for name, value in arguments.items() if name not in (tool.place, OPPORTUNITY_KEY, CONFIRMED)}
     answer = await ask(app, request, tool.method, path, None if tool.method == "GET" else body, query)
-    return _told(_reading(answer), failed=answer.status >= _FAILED)
+    return _tool_result(_reading(answer), failed=answer.status >= _FAILED)
 
 
 def _problem(tool: Tool, arguments: Mapping[str, Any]) -> str:
@@ -127,7 +127,7 @@ def _reading(answer: ToolResponse) -> dict[str, Any]:
     return answer_data
 
 
-def _told(content: dict[str, Any], *, failed: bool) -> mcp_types.CallToolResult:
+def _tool_result(content: dict[str, Any], *, failed: bool) -> mcp_types.CallToolResult:
     text = mcp_types.TextContent(type="text", text=json.dumps(content, ensure_ascii=False))
     return mcp_types.CallToolResult(content=[text], structured_content=content, is_error=failed)
 

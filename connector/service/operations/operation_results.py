@@ -7,7 +7,6 @@ with `partial`, so that a flow can branch on it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -73,20 +72,12 @@ _VIEW = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FinalAnswer:
-    """The final answer of an operation: what was reached, or why not."""
-
-    result: CloseResult | None
-    failure: Problem | None
-
-
-def final_answer(operation: StoredOperation) -> FinalAnswer:
-    """Return the answer of an operation that has its result; always the same for the same operation."""
+def final_answer(operation: StoredOperation) -> CloseResult | Problem:
+    """Return what was reached by an operation that has its result, or why not; always the same for the same one."""
     report = operation.record.report or {}
     if operation.record.status in _DONE or report.get("partial"):
-        return FinalAnswer(_result(operation, report), None)
-    return FinalAnswer(None, _failure(operation, report))
+        return _result(operation, report)
+    return _failure(operation, report)
 
 
 def is_finished(operation: StoredOperation) -> bool:

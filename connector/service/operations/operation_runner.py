@@ -7,7 +7,7 @@ opportunity is in one worker's hands at most, and closing looks before it acts, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from opentelemetry.trace import Span, SpanKind
@@ -23,10 +23,11 @@ from connector.errors import ConnectorError, NotConverged, SignInError, Throttle
 from connector.ledger.claims import Worker
 from connector.ledger.jobs import Item, ItemResult, ItemStatus, Job
 from connector.service.auth.caller import Caller
+from connector.service.dependencies import Dependencies
 from connector.service.operations.operation_results import GAVE_UP, SIGN_IN
 from connector.service.operations.operation_service import OperationService
 from connector.service.service_options import ServiceOptions
-from connector.service.telemetry import OPERATION_SECONDS, Fact, Telemetry, mark_failed
+from connector.service.telemetry import OPERATION_SECONDS, Fact, mark_failed
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 25.0
 """Seconds until what failed for a passing reason is tried again: doubled each time, at most the latter.
@@ -46,25 +47,22 @@ class Stopping(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OperationRunner:
-    """How operations are worked off. `organization_for` gives the organization as a caller may use it.
+    """How operations are worked off.
 
-    `user_of` says who that is there.
-
-    `announce` tells a tenant's subscribers what an operation came to; doing it again does no harm. `tell` is called
-    with the id of each operation that has ended, `pause` waits for some seconds, `chance` gives numbers from 0 to 1.
-    `telemetry` is told how it goes.
+    `announce` tells a tenant's subscribers what an operation came to; doing it again does no harm. `pause` waits for
+    some seconds.
     """
 
     service: OperationService
     options: ServiceOptions
-    organization_for: Callable[[Caller], LookupOrganization]
-    user_of: Callable[[Caller], str]
-    clock: Clock
-    tell: Callable[[str], None]
+    dependencies: Dependencies
     pause: Callable[[float], None]
-    chance: Callable[[], float]
     announce: Callable[[str, Report, str], object]
-    telemetry: Telemetry = field(default_factory=Telemetry)
+
+    @property
+    def clock(self) -> Clock:
+        """Return the clock."""
+        return self.dependencies.clock
 
     def do(self, worker: Worker, job: Job, item: Item) -> None:
         """Work off a claimed operation: it ends, waits to be tried again, or is given back. Raises LedgerError."""
@@ -74,7 +72,7 @@ class OperationRunner:
             "connector.attempt": item.attempts,
         }
         trace = str(job.options.get("trace", ""))
-        with self.telemetry.span(f"operation {job.kind.value}", SpanKind.INTERNAL, trace, facts) as span:
+        with self.dependencies.telemetry.span(f"operation {job.kind.value}", SpanKind.INTERNAL, trace, facts) as span:
             self._do(worker, job, item, span)
 
     def give_up(self, worker: Worker, job: Job, item: Item) -> None:
@@ -83,7 +81,7 @@ class OperationRunner:
         report = Report(item.intent.opportunity_id, ReportStatus.FAILED, error=error)
         entry = {"run": job.options.get("run_id", ""), "attempt": item.attempts, **audit_data(report, item.intent)}
         worker.record(job, [ItemResult(item.row, item.epoch, ItemStatus.FAILED, GAVE_UP, _kept(report), "", entry)])
-        self.tell(job.name)
+        self.dependencies.waiting.tell(job.name)
 
     def _do(self, worker: Worker, job: Job, item: Item, span: Span) -> None:
         operation = self.service.operations.get(job.name)
@@ -107,25 +105,27 @@ class OperationRunner:
         entry = {"run": job.options.get("run_id", ""), "attempt": item.attempts, **audit_data(report, item.intent)}
         user = self._user(caller)
         worker.record(job, [ItemResult(item.row, item.epoch, status, reason, _kept(report), user, entry)])
-        self.tell(job.name)
+        self.dependencies.waiting.tell(job.name)
         result_facts: dict[str, Fact] = {"connector.result": report.status.value, "connector.reason": reason}
         span.set_attributes(result_facts)
         if report.status is ReportStatus.FAILED:
             mark_failed(span, reason)
         seconds = (self.clock.now() - job.created).total_seconds()
-        self.telemetry.measure(OPERATION_SECONDS, seconds, {"connector.kind": job.kind.value, **result_facts})
+        self.dependencies.telemetry.measure(
+            OPERATION_SECONDS, seconds, {"connector.kind": job.kind.value, **result_facts}
+        )
 
     def _user(self, caller: Caller) -> str:
         """Return as whom it was done, for the audit log; nobody where that caller could not be let in."""
         try:
-            return self.user_of(caller)
+            return self.dependencies.organizations.user(caller)
         except ConnectorError:
             return ""
 
     def _report(self, caller: Caller, job: Job, item: Item) -> Report:
         intent = item.intent
         try:
-            organization = self.organization_for(caller)
+            organization = self.dependencies.organizations.organization(caller)
             report = self._act(organization, job, intent)
             return _ours(organization, report, intent) if item.epoch > 1 else report  # it was in other hands before
         except ConnectorError as error:  # what keeps this caller out altogether
@@ -138,7 +138,7 @@ class OperationRunner:
             self.pause(seconds)
 
         plan = str(job.options.get("plan", "")) or None
-        return fulfil(organization, intent, pause=pause, chance=self.chance, if_plan=plan)
+        return fulfil(organization, intent, pause=pause, chance=self.dependencies.chance, if_plan=plan)
 
     def _put_off(self, worker: Worker, job: Job, item: Item, cause: ConnectorError | None) -> None:
         seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (item.attempts - 1))

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from uuid import UUID
 
-from connector.clock import Clock
 from connector.closing.field import FieldKind
 from connector.closing.intent import HOSTED_FIELDS, OPPORTUNITY_ID, AnyIntent, ReopenIntent
 from connector.closing.request import parse_request
 from connector.ledger.audit import AuditEntry, AuditSource, source_of
 from connector.ledger.jobs import ItemStatus, Job, JobKind
-from connector.ledger.ledger import Ledger
 from connector.ledger.operation_filter import EVERY_OPERATION, OperationFilter
 from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore, StoredOperation
 from connector.service.auth.caller import Caller, CallerKind, acts_as_user, may_see, may_see_job
+from connector.service.dependencies import Dependencies
 from connector.service.operations.operation_keys import KeyKind, key_of, run_of
 from connector.service.operations.operation_results import is_finished, stands
 from connector.service.operations.status_links import Seal
 from connector.service.problems import Problem, RequestRefused, busy, declined
 from connector.service.schemas.request_models import CloseBody, CloseFields, ReopenBody
 from connector.service.service_options import ServiceOptions
-
-Entropy = Callable[[int], bytes]
-"""Returns so many random bytes."""
 
 WAITING = "waiting"
 """The event that says until when an operation waits."""
@@ -58,22 +54,13 @@ class OperationRequest:
 class OperationService:
     """Accepts, finds and cancels operations. Methods block on the store and raise RequestRefused or LedgerError."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        options: ServiceOptions,
-        clock: Clock,
-        entropy: Entropy,
-        stopped: Callable[[Caller], float],
-        address: Callable[[Caller], str],
-    ) -> None:
-        self.ledger = ledger
-        self.operations = OperationStore(ledger)
+    def __init__(self, options: ServiceOptions, dependencies: Dependencies) -> None:
+        self.ledger = dependencies.ledger
+        self.operations = OperationStore(self.ledger)
         self._options = options
-        self._clock = clock
-        self._entropy = entropy
-        self._stopped = stopped
-        self._address = address
+        self._clock = dependencies.clock
+        self._entropy = dependencies.entropy
+        self._organizations = dependencies.organizations
         self._seal = Seal(options.secret)
         self._waiting: dict[str, tuple[float, int]] = {}
         """How many operations have no result, by tenant ("" for all), and when that was counted."""
@@ -93,7 +80,7 @@ class OperationService:
             JobKind.REOPEN if isinstance(intent, ReopenIntent) else JobKind.CLOSE,
             self._facts(ask, name, key.kind),
             self._clock.now() + timedelta(seconds=self._options.keep),
-            self._address(caller),
+            self._organizations.address(caller),
         )
         lasting = key.kind is not KeyKind.NATURAL
         try:
@@ -158,8 +145,8 @@ class OperationService:
         Those that the caller may not see are not among them.
         """
         if names is not None:
-            known = (self.operations.find(name) for name in dict.fromkeys(names[:MOST_RETRIED]))
-            seen = [operation for operation in known if operation is not None and may_see(caller, operation)]
+            operations = (self.operations.find(name) for name in dict.fromkeys(names[:MOST_RETRIED]))
+            seen = [operation for operation in operations if operation is not None and may_see(caller, operation)]
         else:
             seen = self.operations.newest(MOST_RETRIED, self.visible(caller, replace(chosen, status="failed")))
         return [operation for operation in seen if operation.record.status in RETRIED and stands(operation)]
@@ -182,7 +169,7 @@ class OperationService:
         until = [(event.at, datetime.fromisoformat(str(event.data["until"]))) for event in events[-1:]]
         now = self._clock.now()  # after what was noted, unless the clock was set back
         moments = [min(end, now + (end - noted)) for noted, end in until]
-        stopped = self._stopped(_asked_by(operation.job))
+        stopped = self._organizations.stopped(_caller_in(operation.job))
         moments = [moment for moment in moments if moment > now or operation.record.status is ItemStatus.WAITING]
         return max([*moments, *([now + timedelta(seconds=stopped)] if stopped else [])], default=None)
 
@@ -190,7 +177,7 @@ class OperationService:
         """Return who asked for an operation, with the token that was entrusted for it, if any."""
         sealed = operation.job.options.get("entrusted")
         assertion = self._seal.open(str(sealed), operation.job.name) if sealed else ""
-        return replace(_asked_by(operation.job), assertion=assertion)
+        return replace(_caller_in(operation.job), assertion=assertion)
 
     def _facts(self, ask: OperationRequest, name: str, kind: KeyKind) -> dict[str, object]:
         caller = ask.caller
@@ -214,7 +201,7 @@ class OperationService:
         return facts
 
 
-def _asked_by(job: Job) -> Caller:
+def _caller_in(job: Job) -> Caller:
     facts: Mapping[str, str] = job.options.get("caller", {})  # type: ignore[assignment]  # as `_facts` wrote it
     kind = CallerKind(facts["kind"])
     return Caller(kind, facts["tenant"], facts["object"], facts["application"], name=facts.get("name", ""))

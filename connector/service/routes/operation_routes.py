@@ -34,7 +34,7 @@ from connector.service.operations.status_links import StatusLinks
 from connector.service.operations.waiting import Waiter, ended
 from connector.service.problems import RETRY_AFTER
 from connector.service.schemas.request_models import CloseBody, ReopenBody
-from connector.service.schemas.response_models import AcceptedView, OperationList
+from connector.service.schemas.response_models import AcceptedView, CloseResult, OperationList
 
 SOON, LATER = 2, RETRY_AFTER
 """Seconds until a poll: at first, and at the most while nobody says until when an operation waits."""
@@ -163,13 +163,12 @@ class OperationRoutes:
     ) -> Response:
         if not is_finished(operation):
             return self._accepted(request, operation, waiting_until)
-        done = final_answer(operation)
-        if done.result is not None:
-            return json_response(done.result, headers={"Operation-Id": operation.job.name})
-        assert done.failure is not None
-        failure = replace(done.failure, message=f"{done.failure.message}{kept}")
+        answer = final_answer(operation)
+        if isinstance(answer, CloseResult):
+            return json_response(answer, headers={"Operation-Id": operation.job.name})
+        failure = replace(answer, message=f"{answer.message}{kept}")
         body = failure.body(request.url.path if caller_or_none(request) else "", request.state.correlation_id)
-        return JSONResponse(body, done.failure.status, {**done.failure.headers, "Operation-Id": operation.job.name})
+        return JSONResponse(body, failure.status, {**failure.headers, "Operation-Id": operation.job.name})
 
     def _accepted(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> Response:
         """Return 202 with where and when to ask; the organization's own Retry-After is what is passed on."""

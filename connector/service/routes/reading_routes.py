@@ -79,14 +79,14 @@ class ReadingRoutes:
     ) -> Response:
         """Tell what closing would do."""
         caller, id_ = caller_of(request), await self.identified(request, opportunity, column)
-        return json_response(await self._asked(request, lambda: self._planned(caller, id_, body)))
+        return json_response(await self._from_organization(request, lambda: self._planned(caller, id_, body)))
 
     async def opportunity(
         self, request: Request, opportunity: OpportunityPath, column: OpportunityKey = None
     ) -> Response:
         """Return an opportunity with its quotes."""
         caller, id_ = caller_of(request), await self.identified(request, opportunity, column)
-        return json_response(await self._asked(request, lambda: self._seen(caller, id_)))
+        return json_response(await self._from_organization(request, lambda: self._seen(caller, id_)))
 
     async def identified(self, request: Request, opportunity: str, column: str | None) -> UUID:
         """Return the id of the opportunity that a path names; a key of this column is looked up.
@@ -97,7 +97,9 @@ class ReadingRoutes:
         if isinstance(named, UUID):
             return named
         caller = caller_of(request)
-        by_key = await self._asked(request, lambda: self.organizations.organization(caller).look_up([named]))
+        by_key = await self._from_organization(
+            request, lambda: self.organizations.organization(caller).look_up([named])
+        )
         matches = by_key.get(named, ())
         try:
             return one_of(named, matches)
@@ -114,19 +116,19 @@ class ReadingRoutes:
     ) -> Response:
         """List the status reasons that fit an outcome."""
         caller = caller_of(request)
-        metadata = await self._asked(request, lambda: self.organizations.organization(caller).metadata())
+        metadata = await self._from_organization(request, lambda: self.organizations.organization(caller).metadata())
         return json_response(fitting_reasons(metadata, outcome, table))
 
     async def columns(self, request: Request, table: ColumnsTable = "opportunityclose") -> Response:
         """Return the custom columns of a close activity as a schema."""
         caller = caller_of(request)
-        schema = await self._asked(request, lambda: self.organizations.columns(caller, table))
+        schema = await self._from_organization(request, lambda: self.organizations.columns(caller, table))
         return json_response(CloseColumns(schema=dict(schema)))
 
     async def connection(self, request: Request) -> Response:
         """Reach the organization as this caller, and say which it is."""
         caller = caller_of(request)
-        await self._asked(request, lambda: self.organizations.organization(caller).metadata())
+        await self._from_organization(request, lambda: self.organizations.organization(caller).metadata())
         as_user = acts_as_user(caller, self.options.admission.access)
         address = self.organizations.address(caller)
         return json_response(
@@ -135,7 +137,7 @@ class ReadingRoutes:
             )
         )
 
-    async def _asked(self, request: Request, call: Callable[[], T]) -> T:
+    async def _from_organization(self, request: Request, call: Callable[[], T]) -> T:
         """Return what the organization says, which is asked unless it has asked for more time than there is.
 
         Raises RequestRefused when it has not said anything by the deadline: 429 with its own time, else 503.

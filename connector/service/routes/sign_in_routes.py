@@ -49,9 +49,9 @@ class SignInRoutes:
         """Send the browser to the sign-in service."""
         prompt = "select_account" if "choose" in request.query_params else ""
         try:
-            flow = await self._asked(lambda: self.sign_in.begin(f"{self.base}{SIGNED_IN}", prompt))
+            flow = await self._ask(lambda: self.sign_in.begin(f"{self.base}{SIGNED_IN}", prompt))
         except RequestRefused as refused:
-            return _told(refused.failure)
+            return _failure_page(refused.failure)
         response = RedirectResponse(str(flow["auth_uri"]), HTTPStatus.FOUND)
         self.sessions.keep_flow(response, flow)
         return response
@@ -64,10 +64,10 @@ class SignInRoutes:
         try:
             if not flow or not hmac.compare_digest(str(flow.get("state")).encode(), answer.get("state", "").encode()):
                 raise unauthorized("sign_in_outdated", "This sign-in was begun in another browser, or too long ago.")
-            claims = await self._asked(lambda: self.sign_in.finish(flow, answer))
+            claims = await self._ask(lambda: self.sign_in.finish(flow, answer))
             caller = person_of(claims, self.admission)
         except RequestRefused as refused:
-            return _told(refused.failure)
+            return _failure_page(refused.failure)
         response = RedirectResponse(PAGE, HTTPStatus.SEE_OTHER)
         self.sessions.begin(response, caller)
         return response
@@ -76,7 +76,7 @@ class SignInRoutes:
         """Show that nobody is signed in any more."""
         return HTMLResponse(render("signed_out.html", notice="You have signed out.", choose=True), headers=HEADERS)
 
-    async def _asked(self, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    async def _ask(self, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         try:
             return await self.waiting.within(SIGN_IN_SECONDS, WaitKind.SIGN_IN, ask)
         except SignInError as error:
@@ -123,6 +123,6 @@ def front_door() -> APIRouter:
     return router
 
 
-def _told(failure: Problem) -> Response:
+def _failure_page(failure: Problem) -> Response:
     page = render("signed_out.html", notice=failure.message, choose=True)
     return HTMLResponse(page, failure.status, {**HEADERS, **failure.headers})

@@ -18,27 +18,27 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from connector.clock import Clock
 from connector.errors import ConnectorError
 from connector.ledger.jobs import Record
 from connector.ledger.operation_store import MOST_SEARCHED, StoredOperation
 from connector.service.auth.caller import Caller
 from connector.service.auth.session_cookies import SessionCookie
+from connector.service.dependencies import Dependencies
 from connector.service.operations.operation_results import failure_for_operators, message_for_operators, stands, view
 from connector.service.operations.operation_service import MOST_RETRIED, RETRIED, OperationService
-from connector.service.operations.waiting import STORE_SECONDS, Waiter
+from connector.service.operations.waiting import STORE_SECONDS
 from connector.service.problems import RETRY_AFTER, RequestRefused, busy, declined
 from connector.service.routes.operation_routes import caller_of
 from connector.service.routes.sign_in_routes import SIGNED_OUT
 from connector.service.schemas.response_models import OperationStatus
+from connector.service.service_options import ServiceOptions
 from connector.service.templates.page_view import (
     HEADERS,
     PAGE,
     SHOWN,
-    OperationRow,
+    SIGNS,
     PageCounts,
     PageQuery,
-    RowFailure,
     job_row,
     record_link,
     render,
@@ -51,17 +51,12 @@ Form = Mapping[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class OperationsPage:
-    """The page and its buttons; `wake` tells the workers that there is something to do.
-
-    `address` gives the address of the organization as a caller reaches it, for links into it.
-    """
+    """The page and its buttons; `wake` tells the workers that there is something to do."""
 
     service: OperationService
-    waiting: Waiter
-    clock: Clock
-    secret: bytes
+    options: ServiceOptions
+    dependencies: Dependencies
     wake: Callable[[], None]
-    address: Callable[[Caller], str]
     sessions: SessionCookie
 
     def router(self) -> APIRouter:
@@ -80,7 +75,7 @@ class OperationsPage:
     async def show(self, request: Request) -> Response:
         """Show the caller's operations; for an operator everybody's, and the bulk jobs. 204: as `seen` says it is."""
         caller, query = caller_of(request), PageQuery.read(request.url.query)
-        page, digest = await self.waiting.apart(lambda: self._page(caller, query))
+        page, digest = await self.dependencies.waiting.apart(lambda: self._page(caller, query))
         if request.query_params.get("seen") == digest:
             return Response(status_code=HTTPStatus.NO_CONTENT)
         return HTMLResponse(page, headers=HEADERS)
@@ -90,7 +85,9 @@ class OperationsPage:
         caller = caller_of(request)
         name, cause, after = (request.query_params.get(field, "") for field in ("name", "cause", "after"))
         first = int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0
-        return HTMLResponse(await self.waiting.apart(lambda: self._job(caller, name, cause, first)), headers=HEADERS)
+        return HTMLResponse(
+            await self.dependencies.waiting.apart(lambda: self._job(caller, name, cause, first)), headers=HEADERS
+        )
 
     async def sign_out(self, request: Request) -> Response:
         """End the browser's session."""
@@ -115,7 +112,7 @@ class OperationsPage:
         query = PageQuery.read(_one(form, "back"))
         try:
             self._check(form, caller)
-            page = await self.waiting.apart(lambda: self._retried(caller, form, query))
+            page = await self.dependencies.waiting.apart(lambda: self._retried(caller, form, query))
         except RequestRefused as refused:
             return await self._refused(refused, caller, query)
         self.wake()
@@ -128,9 +125,9 @@ class OperationsPage:
             sentence = "No operation was chosen that has failed, so none is tried again."
             raise declined(HTTPStatus.CONFLICT, "not_failed", sentence)
         if _one(form, "count") == str(len(chosen)):
-            ends = self.clock.monotonic() + STORE_SECONDS / 2
+            ends = self.dependencies.clock.monotonic() + STORE_SECONDS / 2
             for tried, operation in enumerate(chosen):
-                if self.clock.monotonic() > ends:
+                if self.dependencies.clock.monotonic() > ends:
                     sentence = f"The store is slow: {tried} of {len(chosen)} are tried again. Press once more."
                     raise RequestRefused(busy("store_slow", sentence, RETRY_AFTER))
                 self.service.retry(operation.job.name, caller)
@@ -146,14 +143,14 @@ class OperationsPage:
         query = PageQuery.read(_one(form, "back"))
         try:
             self._check(form, caller)
-            await self.waiting.apart(lambda: act(caller))
+            await self.dependencies.waiting.apart(lambda: act(caller))
         except RequestRefused as refused:
             return await self._refused(refused, caller, query)
         return RedirectResponse(query.at(page=query.page), HTTPStatus.SEE_OTHER)
 
     async def _refused(self, refused: RequestRefused, caller: Caller, query: PageQuery) -> Response:
         failure = refused.failure
-        page, _ = await self.waiting.apart(lambda: self._page(caller, query, failure.message))
+        page, _ = await self.dependencies.waiting.apart(lambda: self._page(caller, query, failure.message))
         return HTMLResponse(page, failure.status, HEADERS)
 
     def _check(self, form: Form, caller: Caller) -> None:
@@ -163,7 +160,10 @@ class OperationsPage:
             raise declined(HTTPStatus.FORBIDDEN, "page_outdated", sentence)
 
     def _token(self, caller: Caller) -> str:
-        day, secret = self.clock.now().date().isoformat(), hashlib.sha256(b"page\0" + self.secret).digest()
+        day, secret = (
+            self.dependencies.clock.now().date().isoformat(),
+            hashlib.sha256(b"page\0" + self.options.secret).digest(),
+        )
         return hmac.new(secret, f"{caller.owner}\0{day}".encode(), hashlib.sha256).hexdigest()
 
     def _page(self, caller: Caller, query: PageQuery, notice: str = "") -> tuple[str, str]:
@@ -182,7 +182,12 @@ class OperationsPage:
         news = render("operations_list.html", **values)
         digest = hashlib.sha256(news.encode()).hexdigest()[:16]
         page = render(
-            "operations.html", **values, notice=notice, digest=digest, now=self.clock.now(), states=OperationStatus
+            "operations.html",
+            **values,
+            notice=notice,
+            digest=digest,
+            now=self.dependencies.clock.now(),
+            states=OperationStatus,
         )
         return page, digest
 
@@ -194,16 +199,19 @@ class OperationsPage:
         counts = self.service.operations.count(whole)
         return PageCounts.of(counts, query, max(0, unsearched - MOST_SEARCHED))
 
-    def _row(self, operation: StoredOperation, organization: str) -> OperationRow:
+    def _row(self, operation: StoredOperation, organization: str) -> dict[str, object]:
+        """Return an operation as the page shows it; `action` is what can be done to it: cancel, retry or nothing."""
         seen, record = view(operation, self.service.waiting_until(operation)), operation.record
         seen = seen.model_copy(update={"message": message_for_operators(operation)})
         action = "retry" if record.status in RETRIED and stands(operation) else ""
         if seen.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
             action = "cancel"
         by = self.service.caller_of(operation)
-        name, link = str((record.report or {}).get("name", "")), record_link(organization, record.opportunity_id)
-        cause = record.reason if record.status in RETRIED else ""
-        return OperationRow(seen, name, by.name or by.object_id, cause, link, action)
+        return {
+            "seen": seen, "sign": SIGNS[seen.status.value], "name": str((record.report or {}).get("name", "")),
+            "caller": by.name or by.object_id, "cause": record.reason if record.status in RETRIED else "",
+            "link": record_link(organization, record.opportunity_id), "action": action,
+        }  # fmt: skip
 
     def _job(self, caller: Caller, name: str, cause: str, after: int) -> str:
         job = next((job for job in self.service.jobs(caller) if job.name == name), None)
@@ -211,7 +219,7 @@ class OperationsPage:
             raise declined(HTTPStatus.NOT_FOUND, "job_unknown", "There is no such bulk job, or you may not see it.")
         organization = job.organization or self._organization(caller)
         row = job_row(job, self.service.ledger.counts(name))
-        cause = cause if cause in dict(row.causes) else ""
+        cause = cause if cause in dict(row["causes"]) else ""
         failed = self.service.ledger.records(name, RETRIED, after, cause)
         rows = [_failed(record, organization) for record in islice(failed, SHOWN + 1)]
         return render(
@@ -221,7 +229,7 @@ class OperationsPage:
 
     def _organization(self, caller: Caller) -> str:
         try:
-            return self.address(caller)
+            return self.dependencies.organizations.address(caller)
         except ConnectorError:
             return ""
 
@@ -232,10 +240,13 @@ async def script(request: Request) -> Response:
     return Response(file.read_bytes(), media_type="text/javascript")
 
 
-def _failed(record: Record, organization: str) -> RowFailure:
-    link = record_link(organization, record.opportunity_id)
+def _failed(record: Record, organization: str) -> dict[str, object]:
+    """Return a row of a bulk job that failed or was refused as the page shows it."""
     sentence = failure_for_operators(record.report or {}) or record.status.sentence
-    return RowFailure(record.row, record.opportunity_id, record.status.value, record.reason, sentence, link)
+    return {
+        "number": record.row, "opportunity_id": record.opportunity_id, "status": record.status.value,
+        "cause": record.reason, "message": sentence, "link": record_link(organization, record.opportunity_id),
+    }  # fmt: skip
 
 
 async def _form(request: Request) -> Form:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from connector.ledger.jobs import Counts, ItemStatus, Job
 from connector.ledger.operation_filter import OperationCount, OperationFilter
 from connector.service.operations.operation_results import FINAL
-from connector.service.schemas.response_models import OperationStatus, OperationView
+from connector.service.schemas.response_models import OperationStatus
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -87,55 +87,6 @@ class PageQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class OperationRow:
-    """An operation on the page; `action` is what can be done to it: cancel, retry or nothing. `link` may be empty."""
-
-    seen: OperationView
-    name: str
-    caller: str
-    cause: str
-    link: str
-    action: str
-
-    @property
-    def sign(self) -> str:
-        """Return the sign beside the word of its status."""
-        return SIGNS[self.seen.status.value]
-
-
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    """A bulk job on the page; `tone` is the status whose colour it has: failed as soon as a row has failed."""
-
-    name: str
-    state: str
-    tone: str
-    sentence: str
-    done: int
-    total: int
-    counts: str
-    failed: int
-    causes: Sequence[tuple[str, int]]
-
-    @property
-    def sign(self) -> str:
-        """Return the sign beside the word of its state."""
-        return SIGNS[self.tone]
-
-
-@dataclass(frozen=True, slots=True)
-class RowFailure:
-    """A row of a bulk job that failed or was refused."""
-
-    number: int
-    opportunity_id: UUID
-    status: str
-    cause: str
-    message: str
-    link: str
-
-
-@dataclass(frozen=True, slots=True)
 class PageCounts:
     """How many operations there are: of each status, of each cause among those chosen, and of all that are chosen."""
 
@@ -160,8 +111,11 @@ class PageCounts:
         return cls(statuses, sorted(causes.items(), key=lambda pair: -pair[1]), total, unsearched)
 
 
-def job_row(job: Job, counts: Counts) -> JobRow:
-    """Return a bulk job as the page shows it."""
+def job_row(job: Job, counts: Counts) -> dict[str, Any]:
+    """Return a bulk job as the page shows it: its `tone` is the status whose colour it has, failed with the first row.
+
+    `causes` are those of the rows that failed or were refused, with their numbers.
+    """
     named = {word: count for word, count in counts.data().items() if count and word != "total"}
     not_done = (ItemStatus.FAILED, ItemStatus.REFUSED)
     failed = sum(counts.by_status.get(status, 0) for status in not_done)
@@ -169,17 +123,18 @@ def job_row(job: Job, counts: Counts) -> JobRow:
     causes = Counter[str]()
     for (status, reason), count in counts.reasons.items():
         causes[reason] += count if reason and status in not_done else 0
-    return JobRow(
-        name=job.name,
-        state=f"{job.state.value}, {failed} not done" if failed else job.state.value,
-        tone=tone,
-        sentence=job.desired_state.sentence if counts.open else job.state.sentence,
-        done=counts.total - counts.open,
-        total=counts.total,
-        counts=", ".join(f"{count} {word.replace('_', ' ')}" for word, count in named.items()),
-        failed=failed,
-        causes=(+causes).most_common(),
-    )
+    return {
+        "name": job.name,
+        "state": f"{job.state.value}, {failed} not done" if failed else job.state.value,
+        "tone": tone,
+        "sign": SIGNS[tone],
+        "sentence": job.desired_state.sentence if counts.open else job.state.sentence,
+        "done": counts.total - counts.open,
+        "total": counts.total,
+        "counts": ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in named.items()),
+        "failed": failed,
+        "causes": (+causes).most_common(),
+    }
 
 
 def record_link(organization: str, opportunity_id: UUID) -> str:

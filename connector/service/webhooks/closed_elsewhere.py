@@ -49,7 +49,9 @@ def tenant_of(keys: Mapping[str, str], key: str) -> str:
     Every key is compared, in constant time. Raises RequestRefused (401).
     """
     digest = hashlib.sha256(key.encode()).hexdigest()
-    tenants = [tenant for known, tenant in keys.items() if hmac.compare_digest(known.encode(), digest.encode())]
+    tenants = [
+        tenant for key_digest, tenant in keys.items() if hmac.compare_digest(key_digest.encode(), digest.encode())
+    ]
     if not key or not tenants:
         raise declined(
             HTTPStatus.UNAUTHORIZED,
@@ -131,7 +133,7 @@ _log = logging.getLogger("connector.service")
 class ChangeTracker:
     """Asks for the changes of every tenant with subscriptions and announces them; the tokens are kept in the store.
 
-    The tenants in `told` have a webhook, and are asked seldom: for what it missed, and so that there is a token from
+    The tenants in `with_webhook` have one, and are asked seldom: for what it missed, and so that there is a token from
     which to ask when a message of it does not name the opportunity.
     """
 
@@ -147,7 +149,7 @@ class ChangeTracker:
         self._notifier = notifier
         self._changes = changes
         self._clock = clock
-        self._told = with_webhook
+        self._with_webhook = with_webhook
         self._looked: dict[str, float] = {}
         self._looks: dict[str, Future[int]] = {}
         self._executor = DaemonExecutor(SIDE_BY_SIDE, "changes")
@@ -160,7 +162,7 @@ class ChangeTracker:
         """
         now = self._clock.monotonic()
         for tenant in self._subscriptions.tenants():
-            due = tenant not in self._told or now >= self._looked.get(tenant, 0.0) + NET
+            due = tenant not in self._with_webhook or now >= self._looked.get(tenant, 0.0) + NET
             if due and tenant not in self._looks:
                 self._looks[tenant] = self._executor.submit(functools.partial(self._look_or_say, tenant))
         ended, _ = wait(self._looks.values(), ROUND_SECONDS)

@@ -1,21 +1,28 @@
-"""The trigger "when an opportunity is closed", put together: subscriptions, what to tell, and who carries it out.
+"""The trigger "when an opportunity is closed": its routes, and its parts put together.
 
 Its periodic tasks send what is due and ask from time to time what has changed, for organizations without a webhook.
 """
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
 
 from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.auth.caller import Caller, CallerKind
 from connector.service.dependencies import Dependencies
+from connector.service.operations.operation_specs import OPERATIONS, SubscriptionKey, register
 from connector.service.operations.status_links import StatusLinks
-from connector.service.operations.waiting import DaemonExecutor
+from connector.service.operations.waiting import DaemonExecutor, Waiter, WaitKind
 from connector.service.periodic_tasks import PeriodicTask
-from connector.service.routes.subscription_routes import SubscriptionDependencies, router
+from connector.service.problems import RETRY_AFTER, RequestRefused, busy
+from connector.service.schemas.request_models import SubscribeBody
+from connector.service.schemas.response_models import SubscriptionView
 from connector.service.service_options import ServiceOptions
-from connector.service.webhooks.closed_elsewhere import ChangeTracker
+from connector.service.webhooks.closed_elsewhere import KEY_HEADER, ChangeTracker, read_message, tenant_of
 from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.delivery_worker import DeliveryWorker
 from connector.service.webhooks.subscription_service import PLATFORM_HOSTS, SubscriptionService
@@ -24,6 +31,10 @@ ROUND, TRACKING, SWEEP = 2.0, 60.0, 3600.0
 """Seconds between looks for what is due, for what has changed, and for what can be forgotten."""
 DESTINATIONS, FAILING_DESTINATIONS = 64, 16
 """Callbacks that are called at a time: those that have answered, and those that have failed."""
+WEBHOOK_PATH = "/webhooks/dataverse"
+WEBHOOK_SECONDS = 30.0
+"""Seconds for which a message of Dataverse waits for the organization that it is about; Dataverse gives up at 60."""
+_SLOW = "The organization has not answered in time. The message may be sent again; else its change is found later."
 
 
 class ClosedTrigger:
@@ -59,19 +70,9 @@ class ClosedTrigger:
         self._dependencies = dependencies
 
     def router(self) -> APIRouter:
-        """Return the routes."""
-        dependencies, look = self._dependencies, self.tracker.look
-        return router(
-            SubscriptionDependencies(
-                self.subscriptions,
-                self.notifier,
-                look,
-                self._keys,
-                self._links.base,
-                dependencies.waiting,
-                dependencies.clock,
-            )
-        )
+        """Return the routes: subscribe, unsubscribe, and what Dataverse tells."""
+        look, waiting = self.tracker.look, self._dependencies.waiting
+        return router(self.subscriptions, self.notifier, look, self._keys, self._links.base, waiting)
 
     def periodic_tasks(self) -> tuple[PeriodicTask, ...]:
         """Return what is to be done from time to time."""
@@ -85,3 +86,56 @@ class ClosedTrigger:
 def _application(tenant: str) -> Caller:
     """Return the endpoint's own application, asking for a tenant."""
     return Caller(CallerKind.APPLICATION, tenant, "endpoint", "endpoint", operator=True)
+
+
+def router(
+    subscriptions: SubscriptionService,
+    notifier: Notifier,
+    look: Callable[[str], object],
+    keys: Mapping[str, str],
+    base: Callable[[Mapping[str, str], Callable[[], str]], str],
+    waiting: Waiter,
+) -> APIRouter:
+    """Return the routes; the middleware has put the caller into `request.state`.
+
+    `base` gives the address that callers reach, by their headers and the request's own. `keys` maps the SHA-256 of each
+    webhook key to its tenant; `look` finds out what changed in a tenant and announces it, for messages that do not name
+    the opportunity.
+    """
+    routes = APIRouter()
+
+    async def subscribe(request: Request, response: Response, body: SubscribeBody) -> SubscriptionView:
+        caller: Caller = request.state.caller
+        made = await waiting.apart(lambda: subscriptions.subscribe(caller.owner, caller.tenant_id, body))
+        address = base(request.headers, lambda: str(request.base_url))
+        response.headers["Location"] = f"{address}/subscriptions/{subscriptions.address(made)}"
+        return SubscriptionView(
+            subscription_id=made.id, expires_at=datetime.fromtimestamp(made.expires, UTC), outcome=body.outcome
+        )
+
+    async def unsubscribe(key: SubscriptionKey) -> None:
+        await waiting.apart(lambda: subscriptions.end(key))
+
+    async def take_message(request: Request) -> Response:
+        tenant = tenant_of(keys, request.headers.get(KEY_HEADER) or request.query_params.get("code", ""))
+        message = read_message(request.headers, await request.body())
+        if message is None:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        named = message.opportunity_id
+
+        def announced() -> None:
+            if named is None:
+                look(tenant)
+            else:
+                notifier.announce(tenant, [named], "dataverse_webhook")
+
+        try:
+            await waiting.within(WEBHOOK_SECONDS, WaitKind.ORGANIZATION, announced, tenant)
+        except TimeoutError:
+            raise RequestRefused(busy("organization_slow", _SLOW, RETRY_AFTER)) from None
+        return Response(status_code=HTTPStatus.OK)
+
+    register(routes, OPERATIONS["SubscribeOpportunityClosed"], subscribe)
+    register(routes, OPERATIONS["UnsubscribeOpportunityClosed"], unsubscribe)
+    routes.add_api_route(WEBHOOK_PATH, take_message, methods=["POST"], include_in_schema=False)
+    return routes
