@@ -23,7 +23,15 @@ from scripts.benchmarks.scenarios import Scenario
 from scripts.benchmarks.trial import ours
 from scripts.benchmarks.virtual_jobs import play_virtually
 
-JOBS = (Job(100, 1, 0.2), Job(1000, 4, 1.2), Job(3000, 1, 1.2), Job(3000, 8, 0.2), Job(10_000, 8, 0.2))
+JOBS = (
+    Job(100, 1, 0.2),
+    Job(300, 1, 1.2, lost=0.01),
+    Job(1000, 4, 1.2),
+    Job(3000, 1, 1.2),
+    Job(3000, 4, 1.2, lost=0.003),
+    Job(3000, 8, 0.2),
+    Job(10_000, 8, 0.2),
+)
 WHOLE_JOBS = (
     Cell(1000, 1),
     Cell(1000, 1, bad=True),
@@ -70,11 +78,12 @@ RULES: Mapping[str, tuple[object, str, object]] = {
     "further back": (governor, "further_back", lambda *_: 0.0),
     "leaving others more": (web_servers.ReservedQuota, "more", _never),
     "what is left is spent more evenly then": (web_servers, "EVENNESS", 0),
-    "what others used comes back evenly": (service_limits.SlidingWindow, "add_spread", _never),
+    "what others used comes back evenly": (service_limits.SlidingWindow, "add_aged", _never),
     "one less at once where others may be": (web_servers.WebServer, "guard", _never),
     "what takes many times as long is told apart": (concurrency, "UNLIKE", float("inf")),
     "what hangs is not others' use": (governor, "LONGEST_WORK", 0.0),
     "a cookie that does not choose is seen through": (governor, "MOST_STRAYED", 1_000_000),
+    "what lost its answer is still at work": (web_servers.WebServer, "lost", _never),
     "few at once until a cookie is seen to choose": (governor, "SHARE_BY_CHANCE", 2.0),
     "twice as long after a search in vain": (service_limits, "MOST_DOUBLINGS", 0),
     "the last four windows as they come": (governor, "fits", lambda *_: False),

@@ -29,17 +29,22 @@ LEAST_SHARE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """So many rows, closed on so many servers, each taking so many seconds of work on average."""
+    """So many rows, closed on so many servers, each taking so many seconds of work on average.
+
+    Of the answers the share `lost` never comes while the service is at work; those rows are closed again.
+    """
 
     rows: int
     servers: int
     seconds: float
     spread: float = 0.35
+    lost: float = 0.0
 
     @property
     def name(self) -> str:
         """Return what it is called in tables."""
-        return f"{self.rows:,} rows, {self.servers} {'server' if self.servers == 1 else 'servers'}, {self.seconds} s"
+        lost = f", {self.lost:.1%} of answers lost" if self.lost else ""
+        return f"{self.rows:,} rows, {self.servers} server{'s' * (self.servers > 1)}, {self.seconds} s{lost}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def play(job: Job, *, seed: int = 1) -> JobFigures:
     chance = random.Random(seed)
     times = [draw(chance, 0.0) for _ in range(job.rows)]
     waiting = iter([READ_SECONDS] * STARTING_READS + times)
-    service = Service(limits, ((0.0, job.seconds),), lambda _chance, _now: next(waiting))
+    service = Service(limits, ((0.0, job.seconds),), lambda _chance, _now: next(waiting), lost=job.lost)
     governor = Governor(0.0, Budget(window=limits.window_seconds))
     load = Load(service, [governor], rows=0, seed=seed)
     load.kind = "read"

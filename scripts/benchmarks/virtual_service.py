@@ -49,6 +49,7 @@ class Service:
 
     `means` are the mean seconds of work of a request from a moment on, `seconds` draws them; times are in seconds.
     With `affinity` answers have a cookie, which `steers` the next requests unless something on the way takes it off.
+    Of all answers the share `lost` never comes: a connection ends while the service is still at work on the request.
     """
 
     limits: Limits
@@ -60,6 +61,7 @@ class Service:
     headers: bool = True
     affinity: bool = True
     steers: bool = True
+    lost: float = 0.0
     neighbours: Sequence[Neighbour] = ()
 
     def ceiling(self, at: float) -> float:
@@ -185,6 +187,10 @@ class Load:
         self.rows += len(rows)
         self._again.extend(rows)
 
+    def chance(self) -> float:
+        """Return a number from 0 to 1 by chance."""
+        return self._random.random()
+
     def draw(self) -> float:
         """Return the seconds of work that a row takes now."""
         return self._again.pop() if self._again else self.service.seconds(self._random, self.now)
@@ -230,6 +236,9 @@ class _Client:
         key = load.protection.cookie(server) if service.affinity else ""
         if isinstance(verdict, Throttle):
             load.at(load.now + service.transport / 2, lambda: self._refused(permit, rows, verdict, key))
+        elif service.lost and load.chance() < service.lost:
+            load.at(verdict.ends, lambda: load.protection.leave(verdict, load.now))
+            load.at(load.now + load.chance() * (verdict.ends - load.now), lambda: self._lost(permit, rows))
         else:
             load.at(verdict.ends, lambda: self._leave(permit, verdict, key))
 
@@ -239,6 +248,10 @@ class _Client:
         if self._outcome is load.outcome:
             load.take_back(rows)
         self._settle(permit, refusal(throttle, key))
+
+    def _lost(self, permit: Permit, rows: Sequence[float]) -> None:
+        self._load.take_back(rows)
+        self._settle(permit, Feedback(ok=False))
 
     def _leave(self, permit: Permit, admission: Admission, key: str) -> None:
         load = self._load

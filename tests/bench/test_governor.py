@@ -51,7 +51,9 @@ def test_a_service_allows_what_its_scarcest_budget_does() -> None:
     assert dropping.service.allowed(0, 900) == pytest.approx(20 * 300 + 10 * 300 + 20 * 300)
 
 
-@pytest.mark.parametrize("job", [Job(100, 1, 1.2), Job(300, 4, 1.2), Job(1000, 1, 0.2)], ids=str)
+@pytest.mark.parametrize(
+    "job", [Job(100, 1, 1.2), Job(300, 4, 1.2), Job(1000, 1, 0.2), Job(300, 1, 1.2, lost=0.01)], ids=str
+)
 def test_a_job_is_done_in_less_than_twice_the_least_time(job: Job) -> None:
     figures = governor_jobs.play(job)
     assert figures.ratio >= governor_jobs.LEAST_SHARE

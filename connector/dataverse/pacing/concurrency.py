@@ -37,6 +37,8 @@ FIRST_COST = 0.3
 """Seconds of execution that a part is taken to cost until one has been measured."""
 BATCH_SECONDS = 2.0
 """How long one request with many parts should take: one that takes long hides what is done and ends late."""
+LONGEST_WORK = 120.0
+"""Seconds after which the service ends whatever hangs (Microsoft Learn, "Analyze plug-in performance")."""
 MOST_PARTS = 50
 """Parts in one request, at most: what is repeated when its answer is lost."""
 
@@ -77,14 +79,15 @@ class ServiceTime:
         """Return how many parts a request should carry."""
         return max(1.0, min(MOST_PARTS, BATCH_SECONDS / self.cost))
 
+    def longest(self, seconds: float) -> float:
+        """Return when a part that has taken so many `seconds` is over, its answer being lost."""
+        usually = UNLIKE * (self.usual.value or FIRST_COST)
+        return usually if seconds < usually else LONGEST_WORK
+
     @property
     def spread(self) -> float:
         """By which share of the mean the usual ones differ from it: the standard deviation of their logarithms."""
         return math.sqrt(max(0.0, self._squares.value - self._logarithms.value**2))
-
-
-LONGEST_WORK = 120.0
-"""Seconds after which the service ends whatever hangs (Microsoft Learn, "Analyze plug-in performance")."""
 
 
 class PermitsInFlight:

@@ -207,7 +207,8 @@ class Governor:
             self._costs.setdefault(permit.kind, ServiceTime()).add(seconds / permit.parts)
             self._concurrency.answered()
             return
-        server.guard(now)  # it may still be worked on
+        known = self._costs.get(permit.kind) or ServiceTime()
+        server.lost(now, permit.sent_at + permit.parts * known.longest(seconds / permit.parts))
         self._concurrency.failed(float(FEWEST * len(self._servers)), self._under_way.requests + 1)
         if feedback.retry_after is not None:
             self._held_until = max(self._held_until, now + feedback.retry_after)

@@ -81,18 +81,6 @@ class SlidingWindow:
             self._behind.append([start, amount])
         self._used += amount
 
-    def add_spread(self, now: float, amount: float) -> None:
-        """Count `amount` as used evenly over the window that ends now: use that was not ours, of unknown age."""
-        kept = [*self._ahead, *self._behind]
-        share = amount / 300
-        spread = [[now - self._size * age - now % self._size, share] for age in range(299, -1, -1)]
-        self._behind = deque(sorted([*kept, *spread]))
-        self._ahead.clear()
-        self._returning = 0.0
-        self._used += amount
-        self.fresh = False
-        self._next = float("-inf")
-
     def add_aged(self, now: float, amounts: Sequence[float], age: float) -> None:
         """Count what was used in equal steps of the window that ended `age` seconds ago, newest first."""
         length = self._size * 300 / len(amounts)

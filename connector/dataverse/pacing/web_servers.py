@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
 
-from connector.dataverse.pacing.concurrency import MOST_PARTS
+from connector.dataverse.pacing.concurrency import FEWEST, MOST_PARTS
 from connector.dataverse.pacing.forecast import ENDING, STEPS, RemainingBudget
 from connector.dataverse.pacing.permits import Facet, Feedback, Permit
 from connector.dataverse.pacing.service_limits import Budget, LimitEstimate, SlidingWindow
@@ -93,7 +93,7 @@ class WebServer:
 
     __slots__ = (
         "addressed", "budget", "concurrency", "count", "executed", "for_others", "guarded_until", "hold", "key",
-        "last_at", "sent", "strayed", "time", "unaddressed", "unheard",
+        "last_at", "sent", "strayed", "time", "unaddressed", "unheard", "unsettled",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +116,7 @@ class WebServer:
         self.strayed = 0
         self.for_others = ReservedQuota(window)
         self.guarded_until = NEVER
+        self.unsettled: list[float] = []  # until when requests may be at work whose answers were lost
 
     def learnt(self) -> LimitEstimates:
         """Return the estimates as they stand, for a server not met before."""
@@ -135,13 +136,22 @@ class WebServer:
     def at_once(self, now: float) -> int:
         """Return how many requests may be under way to it: as many as documented while nobody else can be there.
 
-        Else one is kept free, and others' share, since one too many stops a user for minutes.
+        Else one is kept free, others' share, and down to `FEWEST` what lost its answer, which may still be at work: one
+        too many stops a user for minutes.
         """
-        return int(self.concurrency.value * (1 - self.for_others.share(now))) - (now < self.guarded_until)
+        slots = int(self.concurrency.value * (1 - self.for_others.share(now))) - (now < self.guarded_until)
+        return (
+            max(slots - sum(now < until for until in self.unsettled), min(slots, FEWEST)) if self.unsettled else slots
+        )
 
     def guard(self, now: float) -> None:
         """Keep one request free for a window: something that we do not see may be under way."""
         self.guarded_until = max(now + self.budget.window, self.guarded_until)
+
+    def lost(self, now: float, until: float) -> None:
+        """Take in that an answer was lost, whose request may be at work `until` then."""
+        later = [other for other in self.unsettled if now < other]
+        self.unsettled = [*later[-int(self.concurrency.value) :], until]
 
     def intervals(
         self, now: float, cost: float, servers: int, *, ending: bool = False, last: bool = False
@@ -261,7 +271,7 @@ class WebServer:
         others = limit.refused(now, used, stopped, number) - still
         if again or (number is not None and used + still < (1 - NOT_OURS) * limit.value):
             self.for_others.more(now, feedback.retry_after or stopped)
-        window.add_spread(now, max(0.0, others))
+        window.add_aged(now, (max(0.0, others) / 300,) * 300, 0.0)
 
     def told_elsewhere(self, now: float, feedback: Feedback, stopped: float) -> None:
         """Take in what another server named: servers of an organization are alike."""

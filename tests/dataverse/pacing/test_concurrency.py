@@ -61,3 +61,12 @@ def test_good_answers_of_the_same_round_trip_count_towards_its_end() -> None:
         limiter.answered()
     limiter.failed(8.0, 40)
     assert limiter.most == 32.0
+
+
+def test_who_lost_an_answer_counts_on_eight_times_the_usual_and_where_it_took_longer_on_what_the_service_allows() -> (
+    None
+):
+    time = ServiceTime()
+    assert time.longest(1.0) == pytest.approx(2.4), "nothing is measured yet"
+    time.add(1.0)
+    assert (time.longest(7.9), time.longest(8.0)) == (8.0, 120.0)

@@ -131,6 +131,16 @@ def two_known(answered_as_chosen: int) -> Governor:
     return governor
 
 
+def test_a_lost_answer_leaves_its_place_taken_until_its_request_is_over() -> None:
+    governor = Governor(0.0)
+    lost, *answered = [allowed(governor, 0.0) for _ in range(51)]
+    for number, permit in enumerate(answered):
+        if number == 3:
+            governor.settle(1.0, lost, Feedback(ok=False))
+        governor.settle(1.0, permit, Feedback(server="a"))
+    assert [governor.most_in_flight(second) for second in (1.0, 7.9, 8.0)] == [50, 50, 51]
+
+
 @pytest.mark.parametrize(("answered_as_chosen", "at_once"), [(0, 62), (1, 62), (2, 90)])
 def test_until_two_were_answered_by_the_server_they_chose_so_many_go_that_chance_sends_none_too_many(
     answered_as_chosen: int, at_once: int

@@ -69,7 +69,7 @@ def test_it_is_known_when_what_was_used_leaves() -> None:
 def test_use_of_unknown_age_comes_back_evenly() -> None:
     used = window()
     used.add(0.0, 30.0)
-    used.add_spread(100.0, 300.0)
+    used.add_aged(100.0, (1.0,) * 300, 0.0)
     assert not used.fresh
     assert used.used(100.0) == pytest.approx(330.0)
     assert used.used(200.5) == pytest.approx(230.0, abs=1.5)

@@ -68,8 +68,18 @@ def test_as_many_as_documented_may_be_under_way_while_nobody_else_uses_the_limit
         assert web_server.at_once(0.0) == 52
     web_server.hear(0.0, 5_998.0, None)
     assert [web_server.at_once(now) for now in (0.0, 299.0, 301.0)] == [51, 51, 52], "somebody else has asked"
-    web_server.guard(301.0)
-    assert web_server.at_once(600.0) == 51, "an answer was lost: what it belongs to may still be under way"
+
+
+def test_what_may_be_at_work_though_its_answer_was_lost_counts_until_it_is_over_but_eight_may_go() -> None:
+    web_server = server()
+    for until in (5.0, 10.0, 10.0):
+        web_server.lost(1.0, until)
+    assert [web_server.at_once(now) for now in (1.0, 5.0, 10.0)] == [48, 49, 51]
+    for _ in range(100):
+        web_server.lost(11.0, 20.0)
+    assert (web_server.at_once(19.0), len(web_server.unsettled)) == (8, 53)
+    web_server.concurrency.value = 5.0
+    assert web_server.at_once(19.0) == 4, "no more than the limit"
 
 
 def test_what_has_lain_unused_for_a_window_is_spent_at_once() -> None:
