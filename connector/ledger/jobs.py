@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Self
 from uuid import UUID
 
 from connector.closing.intent import AnyIntent
@@ -16,8 +17,6 @@ from connector.ledger.database import SqlRow, Transaction, Value
 
 MOST_ROWS = 2**32 - 1
 """A job's rows have numbers from 1 to this."""
-
-
 PACE = "pace"
 """The kind of event with which a run notes now and then what holds it."""
 
@@ -42,98 +41,64 @@ class JobKind(StrEnum):
     REOPEN = "reopen"
 
 
-class JobState(StrEnum):
+class _StatusText(StrEnum):
+    """A word of the ledger: `sentence` says it to a person, `seen` that a worker has seen it, if that is said."""
+
+    _value_: str
+    sentence: str
+    seen: str
+
+    def __new__(cls, word: str, sentence: str = "", seen: str = "") -> Self:
+        status = str.__new__(cls, word)
+        status._value_, status.sentence, status.seen = word, sentence, seen
+        return status
+
+
+class JobState(_StatusText):
     """How far a job is."""
 
-    LOADING = "loading"
-    READY = "ready"
-    FINISHED = "finished"
-
-    @property
-    def sentence(self) -> str:
-        """Say it to a person."""
-        return _JOB_SENTENCES[self]
+    LOADING = "loading", "Its rows are being read in; if that was interrupted, the next run starts again."
+    READY = "ready", "It has rows that are still to be done."
+    FINISHED = "finished", "Every row has its result."
 
 
-_JOB_SENTENCES = {
-    JobState.LOADING: "Its rows are being read in; if that was interrupted, the next run starts again.",
-    JobState.READY: "It has rows that are still to be done.",
-    JobState.FINISHED: "Every row has its result.",
-}
-
-
-class DesiredState(StrEnum):
+class DesiredState(_StatusText):
     """What a person asks of a job; its workers read it at every commit."""
 
-    RUN = "run"
-    PAUSE = "pause"
-    CANCEL = "cancel"
-
-    @property
-    def sentence(self) -> str:
-        """Say it to a person."""
-        return _DESIRED_SENTENCES[self]
-
-    @property
-    def seen(self) -> str:
-        """Say that a worker has seen it; empty while the job goes on."""
-        return _DESIRED_SEEN.get(self, "")
+    RUN = "run", "It may be worked on."
+    PAUSE = (
+        "pause",
+        "It is paused: what was in flight is finished, the rest waits until it is resumed.",
+        "The job is being paused: what is in flight is finished.",
+    )
+    CANCEL = (
+        "cancel",
+        "It is cancelled: what was in flight is finished, the rest is left as it is unless it is resumed.",
+        "The job is being cancelled: what is in flight is finished.",
+    )
 
 
-_DESIRED_SENTENCES = {
-    DesiredState.RUN: "It may be worked on.",
-    DesiredState.PAUSE: "It is paused: what was in flight is finished, the rest waits until it is resumed.",
-    DesiredState.CANCEL: (
-        "It is cancelled: what was in flight is finished, the rest is left as it is unless it is resumed."
-    ),
-}
-_DESIRED_SEEN = {
-    DesiredState.PAUSE: "The job is being paused: what is in flight is finished.",
-    DesiredState.CANCEL: "The job is being cancelled: what is in flight is finished.",
-}
-
-
-class ItemStatus(StrEnum):
+class ItemStatus(_StatusText):
     """The state of an item, by its name in the tables, in files and in JSON.
 
     Those of a finished item are also the `ReportStatus` values.
     """
 
-    PENDING = "pending"
-    CLAIMED = "claimed"
-    WAITING = "waiting"
-    CLOSED = "closed"
-    ALREADY_CLOSED = "already_closed"
-    REFUSED = "refused"
-    FAILED = "failed"
-    REOPENED = "reopened"
-    ALREADY_OPEN = "already_open"
-    UNDONE = "undone"
+    PENDING = "pending", "Still to do."
+    CLAIMED = "claimed", "In progress."
+    WAITING = "waiting", "Waits and is tried again: the reason passes."
+    CLOSED = "closed", "This job closed it."
+    ALREADY_CLOSED = "already_closed", "It was closed as wanted, but not by this job."
+    REFUSED = "refused", "Not changed; the reason says why and what to do."
+    FAILED = "failed", "Not done; the error says why and what to do."
+    REOPENED = "reopened", "This job opened it again."
+    ALREADY_OPEN = "already_open", "It was opened, but not by this job."
+    UNDONE = "undone", "This job closed it; undo opened it again."
 
     @property
     def final(self) -> bool:
         """Return whether it is a result."""
-        return self not in _OPEN
-
-    @property
-    def sentence(self) -> str:
-        """Say it to a person."""
-        return _ITEM_SENTENCES[self]
-
-
-_OPEN = frozenset({ItemStatus.PENDING, ItemStatus.CLAIMED, ItemStatus.WAITING})
-_ITEM_SENTENCES = {
-    ItemStatus.PENDING: "Still to do.",
-    ItemStatus.CLAIMED: "In progress.",
-    ItemStatus.WAITING: "Waits and is tried again: the reason passes.",
-    ItemStatus.CLOSED: "This job closed it.",
-    ItemStatus.ALREADY_CLOSED: "It was closed as wanted, but not by this job.",
-    ItemStatus.REFUSED: "Not changed; the reason says why and what to do.",
-    ItemStatus.FAILED: "Not done; the error says why and what to do.",
-    ItemStatus.REOPENED: "This job opened it again.",
-    ItemStatus.ALREADY_OPEN: "It was opened, but not by this job.",
-    ItemStatus.UNDONE: "This job closed it; undo opened it again.",
-}
+        return self not in (ItemStatus.PENDING, ItemStatus.CLAIMED, ItemStatus.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
