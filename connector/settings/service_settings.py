@@ -89,89 +89,81 @@ class ServiceSettings(BaseModel):
     """The settings of the hosted endpoint, checked. Times are in seconds.
 
     `tenants` maps tenant ids to addresses of organizations, empty for the one of DATAVERSE_URL; `api_keys` maps
-    SHA-256 digests to names, `webhook_keys` to tenants; hosts are the ends of names.
+    SHA-256 digests to names, `webhook_keys` to tenants; hosts are the ends of names. `access` is
+    CONNECTOR_SERVICE_ACCESS in the environment, and so on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        alias_generator=lambda name: f"CONNECTOR_SERVICE_{name.upper()}",
+    )
 
     sign_in: Literal["auto", "entra", "easy_auth", "development"] = Field(
         "auto",
-        alias="CONNECTOR_SERVICE_SIGN_IN",
         description="How callers of the endpoint sign in: entra (tokens), easy_auth (those that App Service, Functions "
         "or Container Apps pass on), development (nobody does; for an emulator on this machine only), or auto: "
         "development with an emulator inside this process, else entra.",
     )
     access: Literal["on_behalf_of", "application", "by_caller"] = Field(
         "on_behalf_of",
-        alias="CONNECTOR_SERVICE_ACCESS",
         description="As whom the endpoint uses the organization: on_behalf_of (as the user who calls, with that "
         "user's rights), application (as its own application user), by_caller (users as themselves, applications as "
         "its own).",
     )
     tenants: Annotated[dict[str, str], BeforeValidator(_tenants)] = Field(
         {},
-        alias="CONNECTOR_SERVICE_TENANTS",
         description="The ids of the tenants that may call, separated by commas; each may name its own organization, "
         "as in TENANT=https://ORG.crm4.dynamics.com.",
     )
     audiences: Texts = Field(
         frozenset(),
-        alias="CONNECTOR_SERVICE_AUDIENCES",
         description="What tokens must be for, separated by commas: the endpoint's client id (v2 tokens) and App ID "
         "URI (v1 tokens).",
     )
     clients: LowerTexts = Field(
         frozenset(),
-        alias="CONNECTOR_SERVICE_CLIENTS",
         description="The client ids of the applications that may call, separated by commas: the connector's, above "
         "all.",
     )
     scope: str = Field(
         "user_impersonation",
-        alias="CONNECTOR_SERVICE_SCOPE",
         description="The delegated permission that a user's token must have.",
     )
     role: str = Field(
         "Opportunities.Close",
-        alias="CONNECTOR_SERVICE_ROLE",
         description="The app role that an application's token must have.",
     )
     operator_role: str = Field(
         "Operations.Manage",
-        alias="CONNECTOR_SERVICE_OPERATOR_ROLE",
         description="The app role of those who may see and manage everybody's operations.",
     )
     authority: Annotated[str, AfterValidator(_origin)] = Field(
         "https://login.microsoftonline.com",
-        alias="CONNECTOR_SERVICE_AUTHORITY",
         description="The sign-in service whose tokens the endpoint accepts.",
     )
     api_keys: Annotated[dict[str, str], BeforeValidator(_api_keys)] = Field(
         {},
-        alias="CONNECTOR_SERVICE_API_KEYS",
         description="Digests of API keys, TENANT/NAME:SHA256, at most two, separated by a comma; connector serve "
         "--make-key makes one. Such callers use the organization as the endpoint's application user.",
     )
     public_url: Annotated[str, AfterValidator(lambda value: value and _origin(value))] = Field(
         "",
-        alias="CONNECTOR_SERVICE_PUBLIC_URL",
         description="Where callers reach the endpoint, as in https://close.contoso.com.",
     )
     gateway_hosts: HostSuffixes = Field(
         (),
-        alias="CONNECTOR_SERVICE_GATEWAY_HOSTS",
         description="Gateways through which status addresses may lead, as in *.azure-apim.net,*.azure-apihub.net; "
         "without them they lead to the public address.",
     )
     secret: Annotated[SecretStr, AfterValidator(_secret)] = Field(
         SecretStr(""),
-        alias="CONNECTOR_SERVICE_SECRET",
         description="Signs status addresses and seals what callers entrust, at least 32 characters, the same for all "
         "instances; when absent, a file beside the job store keeps one.",
     )
     deadline: Annotated[float, Field(gt=0, le=95)] = Field(
         90.0,
-        alias="CONNECTOR_SERVICE_DEADLINE",
         description="Seconds after which a caller who waits is told where to ask again; the flow engine gives up at "
         "120.",
     )
@@ -183,35 +175,29 @@ class ServiceSettings(BaseModel):
     )
     workers: Annotated[int, Field(ge=0, le=64)] = Field(
         8,
-        alias="CONNECTOR_SERVICE_WORKERS",
         description="How many operations this instance works off side by side; 0 leaves that to other instances.",
     )
     instances: Annotated[int, Field(ge=1, le=1000)] = Field(
         1,
-        alias="CONNECTOR_SERVICE_INSTANCES",
         description="How many processes serve the endpoint on one store at most: the start and `/readyz` say when its "
         "PostgreSQL server has too few connections for them.",
     )
     requests_per_minute: Annotated[int, Field(ge=1, le=499)] = Field(
         300,
-        alias="CONNECTOR_SERVICE_REQUESTS_PER_MINUTE",
         description="How many requests a connection may send in a minute; the platform allows 500.",
     )
     webhook_keys: Annotated[dict[str, str], BeforeValidator(_webhook_keys)] = Field(
         {},
-        alias="CONNECTOR_SERVICE_WEBHOOK_KEYS",
         description="Digests of the keys that the webhooks of Dataverse send, TENANT:SHA256, at most two for a tenant, "
         "separated by commas; connector serve --make-key makes one. Without any, the organization is asked for its "
         "changes every minute while somebody is subscribed.",
     )
     callback_hosts: HostSuffixes = Field(
         (),
-        alias="CONNECTOR_SERVICE_CALLBACK_HOSTS",
         description="Hosts that may be told of closed opportunities beside those of the platform, as in *.contoso.com.",
     )
     telemetry: Annotated[bool, BeforeValidator(_is_auto)] = Field(
         default=True,
-        alias="CONNECTOR_SERVICE_TELEMETRY",
         description="Whether traces, metrics and the audit log are sent by OpenTelemetry: auto (to the collector that "
         "OTEL_EXPORTER_OTLP_ENDPOINT names, nothing without it) or off.",
     )

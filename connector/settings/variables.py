@@ -107,159 +107,128 @@ Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 
 
 class Variables(BaseModel):
-    """The settings by their names in the environment, each with the sentence that explains it."""
+    """The settings, each with the sentence that explains it; `time_zone` is DATAVERSE_TIME_ZONE in the environment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, alias_generator=lambda name: f"DATAVERSE_{name.upper()}"
+    )
 
     url: Annotated[str, AfterValidator(organization_url)] = Field(
-        alias="DATAVERSE_URL",
         description="The organization's address, as in https://ORG.crm4.dynamics.com; or emulator:PATH for an "
         "emulator inside this process that keeps its records in that file (emulator: alone: in .state/emulator.db).",
     )
     emulator_plugins: str = Field(
         "",
-        alias="DATAVERSE_EMULATOR_PLUGINS",
         description="For emulator:PATH: Python files of the emulated organization's own logic (plugin(context), "
         "flow(context)), separated as in PATH.",
     )
     tenant_id: Annotated[str, AfterValidator(_tenant)] = Field(
         "",
-        alias="DATAVERSE_TENANT_ID",
         description="The Entra tenant (id or domain); when absent, what the organization itself announces.",
     )
-    client_id: ClientId = Field(
-        "", alias="DATAVERSE_CLIENT_ID", description="The application (client) id of the app registration."
-    )
-    client_secret: SecretStr = Field(
-        SecretStr(""), alias="DATAVERSE_CLIENT_SECRET", description="A client secret of it: the value, not its id."
-    )
+    client_id: ClientId = Field("", description="The application (client) id of the app registration.")
+    client_secret: SecretStr = Field(SecretStr(""), description="A client secret of it: the value, not its id.")
     client_certificate: FilePath | None = Field(
         None,
-        alias="DATAVERSE_CLIENT_CERTIFICATE",
         description="Instead of a secret: a file with a certificate and its private key, PFX or PEM.",
     )
-    client_certificate_password: SecretStr = Field(
-        SecretStr(""), alias="DATAVERSE_CLIENT_CERTIFICATE_PASSWORD", description="The password of that file."
-    )
+    client_certificate_password: SecretStr = Field(SecretStr(""), description="The password of that file.")
     federated_token_file: FilePath | None = Field(
         None,
-        alias="DATAVERSE_FEDERATED_TOKEN_FILE",
         description="Instead of a secret: a file with an assertion of a federated credential; read again each time.",
     )
     managed_identity: ManagedIdentity | None = Field(
         None,
-        alias="DATAVERSE_MANAGED_IDENTITY",
         description="Instead of a secret, on Azure: system, or the client id of a user-assigned managed identity.",
     )
     sign_in: SignInMethod | Literal["auto"] = Field(
         "auto",
-        alias="DATAVERSE_SIGN_IN",
         description="How to sign in: auto (by what is given above), secret, certificate, federated, managed_identity, "
         "or, for a person, device_code, interactive or azure_cli (who is signed in to the Azure CLI).",
     )
     authority: Annotated[str, AfterValidator(_https)] = Field(
         "",
-        alias="DATAVERSE_AUTHORITY",
         description="Where to sign in, as in https://login.microsoftonline.com/TENANT; when absent, found out from "
         "the organization.",
     )
     identities: FilePath | None = Field(
         None,
-        alias="DATAVERSE_IDENTITIES",
         description="A TOML file with more application users that share bulk work: [[identity]] tables with name, "
         "client_id, and client_secret, client_certificate, client_certificate_password, federated_token_file or "
         "managed_identity.",
     )
     caller_object_id: UUID | None = Field(
         None,
-        alias="DATAVERSE_CALLER_OBJECT_ID",
         description="The Entra object id of a user to act as; needs prvActOnBehalfOfAnotherUser (role Delegate).",
     )
     close_action: Annotated[str, AfterValidator(_action)] = Field(
         "",
-        alias="DATAVERSE_CLOSE_ACTION",
         description="The unique name of an action of the organization's own that closes opportunities, called instead "
         "of WinOpportunity and LoseOpportunity with OpportunityClose and Status.",
     )
     time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
         "",
-        alias="DATAVERSE_TIME_ZONE",
         description="Whose day a close without a date gets, as Europe/Berlin. When absent, that of this machine; for "
         "the endpoint, and where jobs are kept in PostgreSQL for several machines, that of UTC.",
     )
     lost_revenue: Literal["none", "zero"] = Field(
         "none",
-        alias="DATAVERSE_LOST_REVENUE",
         description="The actual revenue of a lost opportunity for which none is given: none, or zero, as Microsoft's "
         "own form writes it.",
     )
     bypass: str = Field(
         "",
-        alias="DATAVERSE_BYPASS",
         description="Which of the organization's own logic closes leave out: sync, async, flows, with commas between. "
         "Needs prvBypassCustomBusinessLogic.",
     )
     bypass_steps: str = Field(
         "",
-        alias="DATAVERSE_BYPASS_STEPS",
         description="The ids of at most three plug-in steps that closes leave out, with commas between.",
     )
     tag: str = Field(
         "",
-        alias="DATAVERSE_TAG",
         description="A text that the organization's plug-ins see with each write (shared variable tag).",
     )
     drafts: DraftPolicy = Field(
         DraftPolicy.ACTIVATE,
-        alias="DATAVERSE_DRAFTS",
         description="What becomes of draft quotes: activate (then close), delete, direct (close as they are) or leave "
         "(refuse the close).",
     )
     atomic: Literal["auto", "off"] = Field(
         "auto",
-        alias="DATAVERSE_ATOMIC",
         description="auto performs each plan as one transaction where the organization allows it; off goes step by "
         "step.",
     )
     ca_file: FilePath | None = Field(
         None,
-        alias="DATAVERSE_CA_FILE",
         description="A PEM file of certificate authorities to trust instead of the public ones; it wins over "
         "REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
     )
     proxy: Annotated[str, AfterValidator(_proxy_url)] = Field(
         "",
-        alias="DATAVERSE_PROXY",
         description="The proxy to go through, as in http://proxy.example.com:8080; it wins over HTTPS_PROXY. NO_PROXY "
         "lists hosts that need none.",
     )
-    connect_timeout: Seconds = Field(
-        10.0, alias="DATAVERSE_CONNECT_TIMEOUT", description="Seconds to wait for a connection."
-    )
+    connect_timeout: Seconds = Field(10.0, description="Seconds to wait for a connection.")
     read_timeout: Seconds = Field(
         150.0,
-        alias="DATAVERSE_READ_TIMEOUT",
         description="Seconds to wait for an answer; the service ends an operation after 120.",
     )
     retry_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
         900.0,
-        alias="DATAVERSE_RETRY_SECONDS",
         description="Seconds to wait in total when the service says that it is too busy (429); 0 never waits.",
     )
     metadata_seconds: Annotated[float, Field(ge=0, le=604800)] = Field(
         3600.0,
-        alias="DATAVERSE_METADATA_SECONDS",
         description="Seconds for which the organization's status reasons and messages are kept.",
     )
     connections: Annotated[int, Field(ge=1, le=1024)] = Field(
         416,
-        alias="DATAVERSE_CONNECTIONS",
         description="How many requests to the organization are under way at most, each on its own connection; several "
         "identities share them evenly. The default is 52 at once, as documented, for eight web servers.",
     )
     token_cache: Path | None = Field(
         None,
-        alias="DATAVERSE_TOKEN_CACHE",
         description="Where the encrypted tokens of a person who signed in are kept; when absent, in the user's state "
         "folder.",
     )
