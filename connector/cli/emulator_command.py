@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import click
 
-from connector.cli.lazy import CommandGroup, examples, keep_under, options_under
+from connector.cli.lazy import CommandGroup, Decorator, examples, keep_under, options_under, with_options
 from connector.cli.run_options import json_option, verbose_option, wants_json
 from connector.cli.screen import print_json
 from connector.emulator.command import serve
@@ -69,24 +69,22 @@ _OPTIONS: tuple[tuple[str, str | None, Any, str], ...] = (
 )
 
 
-def _serve_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Give the command the options of `ServeOptions`, with the defaults that stand there."""
-    for flag, metavar, kind, text in reversed(_OPTIONS):
-        default = getattr(_DEFAULTS, flag[2:].replace("-", "_"))
-        several = isinstance(default, tuple)
-        command = click.option(
-            flag,
-            metavar=metavar,
-            type=kind,
-            default=None if several else default,
-            is_flag=isinstance(default, bool),
-            multiple=several,
-            show_default=default not in (None, "", MEMORY) and not several and not isinstance(default, bool),
-            expose_value=False,
-            callback=keep_under(_KEPT),
-            help=f"{text} May be repeated." if several else text,
-        )(command)
-    return command
+def _option(flag: str, metavar: str | None, kind: Any, text: str) -> Decorator:
+    """Return an option of `ServeOptions`, with the default that stands there."""
+    default = getattr(_DEFAULTS, flag[2:].replace("-", "_"))
+    several = isinstance(default, tuple)
+    return click.option(
+        flag,
+        metavar=metavar,
+        type=kind,
+        default=None if several else default,
+        is_flag=isinstance(default, bool),
+        multiple=several,
+        show_default=default not in (None, "", MEMORY) and not several and not isinstance(default, bool),
+        expose_value=False,
+        callback=keep_under(_KEPT),
+        help=f"{text} May be repeated." if several else text,
+    )
 
 
 @click.group(
@@ -96,7 +94,7 @@ def _serve_options(command: Callable[..., object]) -> Callable[..., object]:
         "emulator --db demo.db --ready-file ready.json --env-file demo.env", "emulator --scenario west-of-utc"
     ),
 )
-@_serve_options
+@with_options(*(_option(*option) for option in _OPTIONS))
 @json_option
 @verbose_option
 @click.pass_context
@@ -116,6 +114,17 @@ def emulator(context: click.Context) -> None:
     _serve(options)
 
 
+_REMEDIES: Mapping[type[Exception], str] = MappingProxyType(
+    {
+        OrganizationError: "Name another with --scenario.",
+        TwinRefused: "Make a new capture, or correct the file that --like or --stand-ins names.",
+        LogicError: "Correct the file that --plugins names.",
+        ImportRefused: "Correct the file that --customizations names.",
+        InvalidFaultPlan: "Correct the file that --fault-plan names.",
+    }
+)
+
+
 def _serve(options: ServeOptions) -> None:
     """Serve until stopped, and turn what keeps the emulator from starting into a settings error."""
     try:
@@ -124,17 +133,8 @@ def _serve(options: ServeOptions) -> None:
         serve(options, print_json if wants_json() else _announce)
     except ExtraMissing as error:
         raise SettingsError(str(error), remedy=error.remedy) from error
-    except OrganizationError as error:
-        raise SettingsError(str(error), remedy="Name another with --scenario.") from error
-    except TwinRefused as error:
-        remedy = "Make a new capture, or correct the file that --like or --stand-ins names."
-        raise SettingsError(str(error), remedy=remedy) from error
-    except LogicError as error:
-        raise SettingsError(str(error), remedy="Correct the file that --plugins names.") from error
-    except ImportRefused as error:
-        raise SettingsError(str(error), remedy="Correct the file that --customizations names.") from error
-    except InvalidFaultPlan as error:
-        raise SettingsError(str(error), remedy="Correct the file that --fault-plan names.") from error
+    except tuple(_REMEDIES) as error:
+        raise SettingsError(str(error), remedy=_REMEDIES[type(error)]) from error
     except sqlite3.DatabaseError as error:
         raise SettingsError(
             f"The file {options.db} cannot be used: {error}.",

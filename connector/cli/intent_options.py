@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from uuid import UUID
 
 import click
 
-from connector.cli.lazy import keep_under, options_under
+from connector.cli.lazy import Decorator, keep_under, options_under, with_options
 from connector.cli.record_id import looked_up, record_name
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, DraftPolicy, Intent, Outcome
@@ -21,8 +21,6 @@ from connector.errors import InputError
 from connector.settings.settings import Settings
 
 _GIVEN = "connector.cli.intent_options"
-
-Function = Callable[..., Any]
 
 
 def _keep_outcome(context: click.Context, option: click.Parameter, value: bool) -> None:
@@ -54,7 +52,7 @@ _METAVARS = {
 }
 
 
-def _options() -> Iterator[Function]:
+def _options() -> Iterator[Decorator]:
     for field in CLOSE_FIELDS:
         if field.kind is FieldKind.OUTCOME:
             for outcome in Outcome:
@@ -63,7 +61,7 @@ def _options() -> Iterator[Function]:
             yield _option(field)
 
 
-def _option(field: CloseField) -> Function:
+def _option(field: CloseField) -> Decorator:
     """Return the option of a field; one of columns is given as often as there are columns."""
     if field.kind is FieldKind.COLUMNS:
         return _kept_option(
@@ -84,11 +82,8 @@ def _option(field: CloseField) -> Function:
     return _kept_option(field.option, field.name, metavar=metavar, type=kind, help=field.text)
 
 
-def intent_options(command: Function) -> Function:
-    """Give a command the options of an intent; `requested` returns what they say."""
-    for option in reversed(tuple(_options())):
-        command = option(command)
-    return command
+intent_options = with_options(*_options())
+"""The options of an intent; `requested` returns what they say."""
 
 
 def requested(opportunity: UUID | RecordKey) -> Intent:

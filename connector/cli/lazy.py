@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""What gives a command an option or an argument."""
+
 
 class CommandGroup(click.Group):
     """A group that lists its commands in the order in which they stand there, and suggests the one that was meant.
@@ -75,6 +78,17 @@ class LazyGroup(CommandGroup):
 def examples(*lines: str) -> str:
     """Return command lines as the end of a help text; click keeps them as they are."""
     return "\b\nExamples:\n" + "\n".join(f"  connector {line}" for line in lines)
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """Return what gives a command these options, in the order in which its help lists them."""
+
+    def give(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return give
 
 
 def keep_under(key: str, *unsaid: object) -> Callable[[click.Context, click.Parameter, Any], None]:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
-from connector.cli.lazy import keep_under, options_under
+from connector.cli.lazy import keep_under, options_under, with_options
 from connector.cli.record_id import check_addresses
 from connector.closing.bypass import bypass_of, read_bypass
 from connector.settings.environment import load
 from connector.settings.settings import Settings
 from connector.settings.variables import EMULATOR_SCHEME
-
-Function = Callable[..., Any]
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -84,21 +81,22 @@ def _remember(context: click.Context, option: click.Parameter, value: str | None
     context.meta.setdefault(_KEPT, {})[_SETTINGS[str(option.name)]] = value
 
 
-def bypass_options(command: Function) -> Function:
-    """Give a command `--bypass`, `--bypass-steps` and `--tag`; `read_settings` takes them."""
-    for flag, metavar, text in (
-        ("--tag", "TEXT", "A text that the organization's plug-ins see with each write."),
-        ("--bypass-steps", "IDS", "Leave out these plug-in steps: at most three ids with commas between."),
-        ("--bypass", "KINDS", "Leave out the organization's own logic: sync, async, flows, with commas between."),
-    ):
-        option = click.option(flag, metavar=metavar, expose_value=False, callback=_remember, help=text)
-        command = option(command)
-    return command
+_setting_option = partial(click.option, expose_value=False, callback=_remember)
+bypass_options = with_options(
+    _setting_option(
+        "--bypass",
+        metavar="KINDS",
+        help="Leave out the organization's own logic: sync, async, flows, with commas between.",
+    ),
+    _setting_option(
+        "--bypass-steps", metavar="IDS", help="Leave out these plug-in steps: at most three ids with commas between."
+    ),
+    _setting_option("--tag", metavar="TEXT", help="A text that the organization's plug-ins see with each write."),
+)
+"""`read_settings` takes them."""
 
-
-def run_options(command: Function) -> Function:
-    """Give a command `--json` (see `wants_json`), `--env-file` (see `read_settings`) and `--verbose`."""
-    return json_option(env_file_option(verbose_option(command)))
+run_options = with_options(json_option, env_file_option, verbose_option)
+"""See `wants_json` and `read_settings`."""
 
 
 def wants_json() -> bool:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from connector.bulk.source import Source
 from connector.bulk.words import command_line, limits_words
 from connector.cli.capture_option import capture_option
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
-from connector.cli.lazy import keep_under, options_under
+from connector.cli.lazy import keep_under, options_under, with_options
 from connector.cli.run_options import yes_option
 from connector.cli.screen import tell
 from connector.cli.worker_command import shared
@@ -32,14 +32,12 @@ from connector.settings.settings import Settings
 if TYPE_CHECKING:
     from connector.bulk.input.row_reader import RowFile
 
-Command = Callable[..., Any]
-
 _KEPT = "connector.cli.bulk.job_options"
 
 
 _keep = keep_under(_KEPT)
 _option = partial(click.option, expose_value=False, callback=_keep)
-_OPTIONS = (
+source_options = with_options(
     click.argument("file", type=click.Path(path_type=Path), required=False, expose_value=False, callback=_keep),
     _option(
         "--format",
@@ -110,15 +108,9 @@ _OPTIONS = (
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Instead of a file of rows: the opportunities that a query in FetchXML finds.",
     ),
+    intent_options,
 )
-
-
-def source_options(command: Command) -> Command:
-    """Give a command what says where rows come from and what is wanted of them; `source_of` returns it."""
-    command = intent_options(command)
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+"""What says where rows come from and what is wanted of them; `source_of` returns it."""
 
 
 _QUERIES = "--older-than, --where, --view or --fetchxml"
@@ -220,17 +212,28 @@ SECONDS_PER_STEP = 0.3
 """Execution time of a write that a forecast assumes."""
 
 
-def plan_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Give a command `--out`, `--seconds-per-step`, `--capture`, `--ask` and `--yes`."""
-    file = click.Path(dir_okay=False, path_type=Path)
-    out = click.option(
-        "--out", type=file, help="The plan file; else FILE with .plan.jsonl. As .xlsx or .html: beside that."
-    )
-    text = "Execution time assumed for the forecast."
-    seconds = click.option("--seconds-per-step", default=SECONDS_PER_STEP, show_default=True, help=text)
-    text = "Ask the organization for so many of the rows, by writes that must fail: would they be refused?"
-    ask = click.option("--ask", metavar="N", type=click.IntRange(0, 1000), default=0, help=text)
-    return out(seconds(capture_option(ask(yes_option(command)))))
+plan_options = with_options(
+    click.option(
+        "--out",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The plan file; else FILE with .plan.jsonl. As .xlsx or .html: beside that.",
+    ),
+    click.option(
+        "--seconds-per-step",
+        default=SECONDS_PER_STEP,
+        show_default=True,
+        help="Execution time assumed for the forecast.",
+    ),
+    capture_option,
+    click.option(
+        "--ask",
+        metavar="N",
+        type=click.IntRange(0, 1000),
+        default=0,
+        help="Ask the organization for so many of the rows, by writes that must fail: would they be refused?",
+    ),
+    yes_option,
+)
 
 
 NONE = "none"
@@ -238,8 +241,7 @@ _LIMITS = "connector.cli.bulk.job_options.limits"
 
 
 _limit_option = partial(click.option, expose_value=False, callback=keep_under(_LIMITS, None, ()))
-_ROW_LIMIT = _limit_option("--limit", metavar="N", help="Do N rows more, then stop; the others stay to be done.")
-_OTHER_LIMITS = (
+limit_options = with_options(
     _limit_option(
         "--window",
         multiple=True,
@@ -251,18 +253,11 @@ _OTHER_LIMITS = (
     _limit_option("--in-flight", metavar="N", help="At most N requests at the same time."),
     _limit_option("--max-operations", metavar="N", help="Stop when the job has used N Power Platform requests in all."),
 )
+"""`limits_of` returns what they say. For a command that has a `--limit` of its own."""
 
-
-def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options; `limits_of` returns what they say. It has a `--limit` of its own."""
-    for option in reversed(_OTHER_LIMITS):
-        command = option(command)
-    return command
-
-
-def all_limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options with `--limit`, which says how many rows more are done."""
-    return _ROW_LIMIT(limit_options(command))
+all_limit_options = with_options(
+    _limit_option("--limit", metavar="N", help="Do N rows more, then stop; the others stay to be done."), limit_options
+)
 
 
 def limits_of(before: JobLimits, pending: int, settings: Settings, now: datetime, rows: int | None = None) -> JobLimits:
