@@ -27,7 +27,6 @@ from connector.cli.bulk.job_options import (
 from connector.cli.bulk.job_views import show_counts, show_limits, show_reconciliation, show_undo
 from connector.cli.bulk.process import begun_with, job_argument, new_job_option, opened, who
 from connector.cli.bulk.run_job import (
-    agree,
     code,
     compare_with_plan,
     go_on,
@@ -43,6 +42,7 @@ from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import (
     STORE_ONLY,
+    agree,
     as_begun,
     bypass_options,
     dry_run_option,

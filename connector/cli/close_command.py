@@ -20,10 +20,12 @@ from connector.cli.intent_options import intent_options, refuse_given, requested
 from connector.cli.lazy import examples
 from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import (
+    agree,
     bypass_options,
     dry_run_option,
     if_plan_option,
     read_settings,
+    require_terminal,
     run_options,
     wants_json,
     yes_option,
@@ -62,8 +64,7 @@ def close(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: s
     looks first and does only what is left.
     """
     request = requested(opportunity)
-    agreed = yes or if_plan is not None
-    require_a_way_to_agree(agreed or dry_run)
+    agreed = _agreed(yes, dry_run, if_plan)
     settings = read_settings()
     intent = with_defaults(request, settings, opportunity)
     if dry_run:
@@ -132,8 +133,7 @@ def reopen(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Quotes that this connector
     closed go back to draft; those that somebody else closed stay as they are.
     """
-    agreed = yes or if_plan is not None
-    require_a_way_to_agree(agreed or dry_run)
+    agreed = _agreed(yes, dry_run, if_plan)
     settings = read_settings()
     intent = ReopenIntent(looked_up(settings, opportunity))
     if dry_run:
@@ -145,13 +145,12 @@ LONG_WAIT = 5.0
 """Seconds of waiting from which on somebody who watches is told."""
 
 
-def require_a_way_to_agree(agreed: bool) -> None:
-    """Raise click.UsageError when nobody agreed and there is no terminal to ask on."""
-    if not agreed and not sys.stdin.isatty():
-        raise click.UsageError(
-            "There is no terminal to ask on, so nothing was changed. Agree with --yes, or with --if-plan and the "
-            "digest that `connector plan` prints."
-        )
+def _agreed(yes: bool, dry_run: bool, if_plan: str | None) -> bool:
+    """Return whether nobody needs to be asked. Raises click.UsageError where there is no terminal to ask on."""
+    agreed = yes or if_plan is not None
+    if not agreed and not dry_run:
+        require_terminal(ways="--yes, or with --if-plan and the digest that `connector plan` prints")
+    return agreed
 
 
 def _wait_and_tell(seconds: float) -> None:
@@ -175,13 +174,9 @@ def carry_out(settings: Settings, intent: AnyIntent, question: str, *, agreed: b
             digest, refusal = steps_of(digest, connection, lambda: preview(organization, intent))
         if not agreed:
             plan = _shown(organization, metadata, around)
-            try:
+            if plan is not None:
                 whole_question = f"{question}{_dated(plan)} in {urlsplit(connection.base_url).hostname}?"
-                if plan is not None and not click.confirm(whole_question, default=False, err=True):
-                    return _say_declined(intent, ExitCode.REFUSED)
-            except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
-                click.echo(err=True)
-                return _say_declined(intent, ExitCode.INTERRUPTED)
+                agree(whole_question, opportunity_id=str(intent.opportunity_id), steps=[])
             digest = plan.digest if plan else None
         try:
             fulfilment = partial(fulfil, organization, intent, pause=_wait_and_tell, if_plan=digest)
@@ -223,20 +218,10 @@ def _shown(organization: LookupOrganization, metadata: OrganizationMetadata, aro
     return planned.verdict
 
 
-def _dated(plan: Plan | None) -> str:
+def _dated(plan: Plan) -> str:
     """Return the day that a close writes, for a question."""
-    day = str(plan.steps[-1].activity.get("actualend") or "")[:10] if plan and plan.steps else ""
+    day = str(plan.steps[-1].activity.get("actualend") or "")[:10]
     return f" on {day}" if day else ""
-
-
-def _say_declined(intent: AnyIntent, code: ExitCode) -> ExitCode:
-    reason = "Not confirmed; nothing was changed."
-    if wants_json():
-        identity = str(intent.opportunity_id)
-        print_json({"status": "refused", "opportunity_id": identity, "steps": [], "reason": reason})
-    else:
-        click.echo(reason)
-    return code
 
 
 def _say_interrupted(opportunity_id: UUID, organization: LookupOrganization) -> ExitCode:

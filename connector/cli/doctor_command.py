@@ -20,7 +20,7 @@ from connector.cli.doctor_offer import Check, Verdict
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import read_settings, run_options, wants_json, yes_option
+from connector.cli.run_options import read_settings, require_terminal, run_options, wants_json, yes_option
 from connector.cli.screen import TextTable, colored, legible, print_json, room, say, show, tell
 from connector.clock import SystemClock
 from connector.closing.bypass import NO_BYPASS, Bypass
@@ -116,8 +116,10 @@ def probe(settings: Settings, opportunity_id: UUID | None, out: Path | None, *, 
         may_bypass = bool(diagnosis.held_privileges(user, [BYPASS_PRIVILEGE]))
         logic = _LEFT_OUT if may_bypass else _RUNS.format(privilege=BYPASS_PRIVILEGE)
         tell(_WARNING.format(base_url=connection.base_url, logic=logic))
-        if not agreed and not _agrees():
-            return ExitCode.REFUSED
+        if not agreed:
+            require_terminal("nothing was sent")
+            if not click.confirm("Ask now?", default=False, err=True):
+                return ExitCode.REFUSED
         bypass = Bypass(("sync",)) if may_bypass else NO_BYPASS
         api = WebApi(connection.handler, replace(connection.api.endpoint, bypass=bypass))
         rows, answers, changed, left = _answers(connection.organization, api, opportunity_id, user)
@@ -129,12 +131,6 @@ def probe(settings: Settings, opportunity_id: UUID | None, out: Path | None, *, 
             write_answers(path, kept)
     _show_answers(kept, rows, changed, left)
     return ExitCode.FAILED if changed or left else ExitCode.DONE
-
-
-def _agrees() -> bool:
-    if not sys.stdin.isatty():
-        raise click.UsageError("There is no terminal to ask on, so nothing was sent. Agree with --yes.")
-    return click.confirm("Ask now?", default=False, err=True)
 
 
 def _answers(

@@ -1,4 +1,4 @@
-"""What every command understands (`--json`, `--env-file`, `--verbose`), and the settings that follow from it."""
+"""What every command understands (`--json`, `--env-file`, `--verbose`), how it asks, and the settings that follow."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
+from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import keep_under, options_under, with_options
 from connector.cli.record_id import check_addresses
+from connector.cli.screen import broken, print_json, room, say
 from connector.closing.bypass import bypass_of, read_bypass
 from connector.settings.environment import load
 from connector.settings.settings import Settings
@@ -102,6 +105,56 @@ run_options = with_options(json_option, env_file_option, verbose_option)
 def wants_json() -> bool:
     """Return whether this command line asks for one JSON object on stdout instead of words."""
     return bool(options_under(_SAID).get("json"))
+
+
+def answer(data: Mapping[str, object], words: str) -> None:
+    """Write a result: `data` for programs, `words` for people."""
+    if wants_json():
+        print_json(data)
+    else:
+        say(words)
+
+
+def refuse(reason: str, *, code: int = ExitCode.REFUSED, **more: object) -> NoReturn:
+    """Say why nothing is done, and end."""
+    answer({"status": "refused", **more, "reason": reason}, reason)
+    raise click.exceptions.Exit(code)
+
+
+def require_terminal(unchanged: str = "nothing was changed", ways: str = "--yes") -> None:
+    """Raise click.UsageError where there is no terminal to ask on; `ways` are those to agree without one."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"There is no terminal to ask on, so {unchanged}. Agree with {ways}.")
+
+
+_ANSWERS = " [y/N]: y"
+
+
+def agree(question: str, *, agreed: bool = False, count: int | None = None, **more: object) -> None:
+    """Ask, unless somebody `agreed` already; who does not agree is told that nothing was changed, and it ends.
+
+    Where nobody has listed the records, `count` is how many there are, and is typed to agree; `more` is told to
+    programs. Raises click.UsageError where there is no terminal to ask on.
+    """
+    if agreed:
+        return
+    require_terminal()
+    code = ExitCode.REFUSED
+    question = broken(question, room(sys.stderr) - len(_ANSWERS))
+    try:
+        if count is None and click.confirm(question, default=False, err=True):
+            return
+        if count is not None and _typed(f"{question}\nType their number to go on") == str(count):
+            return
+    except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
+        click.echo(err=True)
+        code = ExitCode.INTERRUPTED
+    refuse("Not confirmed; nothing was changed.", code=code, **more)
+
+
+def _typed(question: str) -> str:
+    text = click.prompt(question, default="", show_default=False, err=True)
+    return str(text).strip().replace(",", "")
 
 
 def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:

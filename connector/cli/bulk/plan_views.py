@@ -22,7 +22,7 @@ from connector.bulk.words import command_line, duration, reason_words, rows
 from connector.cli.bulk.process import read_names
 from connector.cli.capture_option import side_effects
 from connector.cli.failure_text import ExitCode
-from connector.cli.run_options import wants_json
+from connector.cli.run_options import require_terminal, wants_json
 from connector.cli.screen import RowCounter, TextTable, print_json, say, show, tell
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
@@ -77,10 +77,10 @@ def ask_rows(sample: RowSample, connection: Connection, *, agreed: bool) -> list
     if not sample.plans:
         return []
     tell(_WARNING.format(count=len(sample.plans), base_url=connection.base_url))
-    if not agreed and not sys.stdin.isatty():
-        raise click.UsageError("There is no terminal to ask on, so no row was asked. Agree with --yes.")
-    if not agreed and not click.confirm("Ask now?", default=False, err=True):
-        return []
+    if not agreed:
+        require_terminal("no row was asked")
+        if not click.confirm("Ask now?", default=False, err=True):
+            return []
     user, monotonic = connection.diagnosis.acting_user(), SystemClock().monotonic
     answers = list(sample.ask(connection.api, connection.organization, monotonic, user))
     for change in (change for answer in answers for change in answer.changes):

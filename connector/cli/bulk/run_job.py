@@ -7,9 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
-
-import click
+from typing import TypeVar
 
 from connector.assembly import Connection, connect
 from connector.bulk.job_rules import check_again, finished_before, jobs_of, may_go_on, same_organization, unchecked
@@ -26,8 +24,8 @@ from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
 from connector.cli.bulk.plan_views import show_closes
 from connector.cli.bulk.process import begun_with, clients_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
-from connector.cli.run_options import STORE_ONLY, as_begun, read_settings, wants_json
-from connector.cli.screen import broken, print_json, room, say, tell
+from connector.cli.run_options import STORE_ONLY, agree, answer, as_begun, read_settings, refuse, wants_json
+from connector.cli.screen import print_json, say, tell
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
 from connector.ledger.job_limits import JobLimits
@@ -37,7 +35,6 @@ from connector.settings.settings import Settings
 
 T = TypeVar("T")
 
-_ANSWERS = " [y/N]: y"
 WATCH_EVERY = 0.5
 """Seconds between looks whether a job that is watched needs somebody."""
 _NAMES_WITHIN = 10.0
@@ -188,12 +185,8 @@ def say_desired_state(name: str, desired_state: DesiredState) -> int:
         if not finished:
             ledger.set_desired_state(name, desired_state)
         data = status_data(ledger, ledger.job(name))
-    if wants_json():
-        print_json(data)
-    else:
-        say(
-            "It is finished: every row has its result, and nothing was changed." if finished else desired_state.sentence
-        )
+    done = "It is finished: every row has its result, and nothing was changed."
+    answer(data, done if finished else desired_state.sentence)
     return ExitCode.DONE
 
 
@@ -237,22 +230,10 @@ def compare_with_plan(source: Source, connection: Connection) -> None:
         refuse(reason, changes=changes)
 
 
-def refuse(reason: str, *, code: int = ExitCode.REFUSED, **more: object) -> NoReturn:
-    """Say why nothing is done, and end."""
-    if wants_json():
-        print_json({"status": "refused", "reason": reason, **more})
-    else:
-        say(reason)
-    raise click.exceptions.Exit(code)
-
-
 def nothing_found(base_url: str) -> int:
     """Say that a query finds nothing, so that no job is made. Returns the exit code."""
     sentence = f"The query finds no opportunities in {base_url} that this user can see: nothing was done."
-    if wants_json():
-        print_json({"job": None, "total": 0, "message": sentence})
-    else:
-        say(sentence)
+    answer({"job": None, "total": 0, "message": sentence}, sentence)
     return ExitCode.DONE
 
 
@@ -262,34 +243,6 @@ def nothing_done(ledger: Ledger, name: str, sentence: str = "") -> int:
     tell(sentence or finished_before(ledger.job(name), counts))
     show_status(ledger, name, "")
     return code(RunResult(counts, DesiredState.RUN, stopped=counts.open > 0, blocked=None))
-
-
-def agree(question: str, *, agreed: bool, count: int | None = None) -> None:
-    """Ask, unless somebody `agreed` already; who does not agree is told that nothing was changed, and it ends.
-
-    Where nobody has listed the records, `count` is how many there are, and is typed to agree. Raises click.UsageError
-    where there is no terminal to ask on.
-    """
-    if agreed:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("There is no terminal to ask on, so nothing was changed. Agree with --yes.")
-    code = ExitCode.REFUSED
-    question = broken(question, room(sys.stderr) - len(_ANSWERS))
-    try:
-        if count is None and click.confirm(question, default=False, err=True):
-            return
-        if count is not None and _typed(f"{question}\nType their number to go on") == str(count):
-            return
-    except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
-        click.echo(err=True)
-        code = ExitCode.INTERRUPTED
-    refuse("Not confirmed; nothing was changed.", code=code)
-
-
-def _typed(question: str) -> str:
-    answer = click.prompt(question, default="", show_default=False, err=True)
-    return str(answer).strip().replace(",", "")
 
 
 def begin(
