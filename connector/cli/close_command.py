@@ -16,9 +16,16 @@ from connector.assembly.audited_calls import audited
 from connector.cli.capture_option import capture_option, side_effects, steps_of, with_effects
 from connector.cli.close_view import ChangeContext, local_day, read_context, show_failure, show_preview, show_report
 from connector.cli.failure_text import ExitCode, sentences
-from connector.cli.intent_options import intent_options, refuse_given, requested, with_defaults
+from connector.cli.intent_options import (
+    intent_options,
+    key_option,
+    looked_up,
+    opportunity_id,
+    refuse_given,
+    requested,
+    with_defaults,
+)
 from connector.cli.lazy import examples
-from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import (
     agree,
     bypass_options,
@@ -176,7 +183,7 @@ def carry_out(settings: Settings, intent: AnyIntent, question: str, *, agreed: b
             plan = _shown(organization, metadata, around)
             if plan is not None:
                 whole_question = f"{question}{_dated(plan)} in {urlsplit(connection.base_url).hostname}?"
-                agree(whole_question, opportunity_id=str(intent.opportunity_id), steps=[])
+                agree(whole_question, about={"opportunity_id": str(intent.opportunity_id), "steps": []})
             digest = plan.digest if plan else None
         try:
             fulfilment = partial(fulfil, organization, intent, pause=_wait_and_tell, if_plan=digest)

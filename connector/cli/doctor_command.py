@@ -18,8 +18,8 @@ from connector.assembly.asked_answers import answers_path
 from connector.cli.doctor_checks import examine
 from connector.cli.doctor_offer import Check, Verdict
 from connector.cli.failure_text import ExitCode
+from connector.cli.intent_options import opportunity_id
 from connector.cli.lazy import examples
-from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import read_settings, require_terminal, run_options, wants_json, yes_option
 from connector.cli.screen import TextTable, colored, legible, print_json, room, say, show, tell
 from connector.clock import SystemClock

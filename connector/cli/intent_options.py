@@ -1,4 +1,7 @@
-"""The options that say how an opportunity is to be closed, for every command that closes."""
+"""The options that say which opportunity is meant and how it is to be closed, for every command that closes.
+
+A record is named by a GUID in any dress, by its address (copied from the browser, or one of the Web API), or by a key.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,98 @@ from uuid import UUID
 
 import click
 
+from connector.assembly import connect
 from connector.cli.lazy import Decorator, keep_under, options_under, with_options
-from connector.cli.record_id import looked_up, record_name
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, DraftPolicy, Intent, Outcome
-from connector.closing.record_keys import RecordKey, names_user
-from connector.closing.request import parse_request
+from connector.closing.record_keys import (
+    OPPORTUNITY,
+    RecordKey,
+    address_in,
+    is_of,
+    names_user,
+    one_of,
+    organization_host,
+)
+from connector.closing.request import parse_request, read_value
 from connector.errors import InputError
 from connector.settings.settings import Settings
 
 _GIVEN = "connector.cli.intent_options"
+_HOSTS, _KEY = f"{_GIVEN}.hosts", f"{_GIVEN}.key"
+
+
+def _keep_key(context: click.Context, _option: click.Parameter, value: str) -> None:
+    context.meta[_KEY] = value.strip()
+
+
+key_option = click.option(
+    "--key",
+    metavar="COLUMN",
+    default="",
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_key,
+    help="ID is a value of this column of opportunities, such as an alternate key. Of two: --key A,B and ID X,Y.",
+)
+
+
+def opportunity_id(text: str) -> UUID | RecordKey:
+    """Return the id of an opportunity that `text` holds, or the key beside `--key`.
+
+    Raises click.BadParameter with a sentence.
+    """
+    context = click.get_current_context(silent=True)
+    column = context.meta.get(_KEY, "") if context else ""
+    if column and address_in(text) is None:
+        return RecordKey(OPPORTUNITY, column, text.strip())
+    id_ = record_name(OPPORTUNITY_ID, text)
+    assert isinstance(id_, UUID)
+    return id_
+
+
+def record_name(field: CloseField, text: str) -> UUID | str:
+    """Return the id or the name of a record that `text` holds; raises click.BadParameter with a sentence."""
+    address = address_in(text)
+    context = click.get_current_context(silent=True)
+    if address and address.host and context:
+        context.meta.setdefault(_HOSTS, []).append(address.host)
+    if address and not is_of(address, field.table):
+        raise click.BadParameter(
+            f"This is the address of a record of the table '{address.table}'; it must be '{field.table}'."
+        )
+    try:
+        name: UUID | str = read_value(field, text)
+    except ValueError:
+        keyed = context is not None and any(option.name == "key" for option in context.command.params)
+        raise click.BadParameter(
+            f"'{text}' does not name one {field.table}. Give its GUID (with or without braces) or the address of the "
+            f"record, copied from the browser{', or say what it is by --key, as --key name' * keyed}."
+        ) from None
+    return name
+
+
+def looked_up(settings: Settings, opportunity: UUID | RecordKey) -> UUID:
+    """Return the id of an opportunity; a key is looked up. Raises InputError where it has not one record."""
+    if isinstance(opportunity, UUID):
+        return opportunity
+    with connect(settings) as connection:
+        return one_of(opportunity, connection.organization.look_up([opportunity]).get(opportunity, ()))
+
+
+def check_addresses(url: str) -> None:
+    """Raise click.UsageError when an address on this command line is of another organization than that at `url`.
+
+    A copy of an organization has the ids of the original: the record would be there, and be the wrong one.
+    """
+    context = click.get_current_context(silent=True)
+    ours = organization_host(url)
+    for host in context.meta.get(_HOSTS, ()) if context else ():
+        if ours and host != ours:
+            raise click.UsageError(
+                f"The record's address is of {host}, but DATAVERSE_URL names {ours}; nothing was done. A copy of an "
+                "organization has the same ids: see which one is meant, or give the id alone."
+            )
 
 
 def _keep_outcome(context: click.Context, option: click.Parameter, value: bool) -> None:

@@ -39,7 +39,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
 A command `x` is `x` in the module `connector.cli.x_command`; its summary is the first sentence of its help."""
 
 BESIDE: Mapping[str, str] = MappingProxyType(
-    {"plan": "close", "reopen": "close", "log": "show", "completion": "help", "docs": "help"}
+    {"plan": "close", "reopen": "close", "list": "show", "log": "show", "completion": "help", "docs": "help"}
 )
 """The commands that stand in the module of another."""
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 import click
 
 from connector.cli.failure_text import ExitCode
+from connector.cli.intent_options import check_addresses
 from connector.cli.lazy import keep_under, options_under, with_options
-from connector.cli.record_id import check_addresses
 from connector.cli.screen import broken, print_json, room, say
 from connector.closing.bypass import bypass_of, read_bypass
 from connector.settings.environment import load
@@ -128,13 +129,16 @@ def require_terminal(unchanged: str = "nothing was changed", ways: str = "--yes"
 
 
 _ANSWERS = " [y/N]: y"
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
-def agree(question: str, *, agreed: bool = False, count: int | None = None, **more: object) -> None:
+def agree(
+    question: str, *, agreed: bool = False, count: int | None = None, about: Mapping[str, object] = _NOTHING
+) -> None:
     """Ask, unless somebody `agreed` already; who does not agree is told that nothing was changed, and it ends.
 
-    Where nobody has listed the records, `count` is how many there are, and is typed to agree; `more` is told to
-    programs. Raises click.UsageError where there is no terminal to ask on.
+    Where nobody has listed the records, `count` is how many there are, and is typed to agree; `about` is what programs
+    are told besides. Raises click.UsageError where there is no terminal to ask on.
     """
     if agreed:
         return
@@ -149,7 +153,7 @@ def agree(question: str, *, agreed: bool = False, count: int | None = None, **mo
     except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
         click.echo(err=True)
         code = ExitCode.INTERRUPTED
-    refuse("Not confirmed; nothing was changed.", code=code, **more)
+    refuse("Not confirmed; nothing was changed.", code=code, **about)
 
 
 def _typed(question: str) -> str:

@@ -1,21 +1,23 @@
-"""`connector show` and `connector log`: one opportunity as it is, and who closed and reopened what."""
+"""`connector list`, `show` and `log`: what can be closed, one opportunity as it is, and who closed what."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from uuid import UUID
 
 import click
 
 from connector.assembly import connect
-from connector.bulk.words import reason_words
+from connector.bulk.words import command_line, reason_words
 from connector.cli.bulk.process import opened
+from connector.cli.intent_options import key_option, looked_up, opportunity_id
 from connector.cli.lazy import examples
-from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import (
     STORE_ONLY,
     env_file_option,
@@ -26,11 +28,59 @@ from connector.cli.run_options import (
 )
 from connector.cli.screen import TextTable, in_ascii, print_json, say, tell
 from connector.cli.screen import show as show_table
+from connector.closing.organization import Query
 from connector.closing.record_keys import RecordKey
 from connector.dataverse.record_cards import OpportunityCard, read_cards
 from connector.errors import InputError, LedgerError
 from connector.ledger.audit import STARTED, AuditEntry, AuditFilter
 from connector.settings.settings import Settings
+
+_LISTED = ("id", "opportunity", "customer", "owner", "status", "expected", "estimated value", "quotes")
+
+
+@click.command(
+    epilog=examples("list", "list --older-than 180", 'list --owner "Sam Seller"', 'list --view "My Open Opportunities"')
+)
+@click.option("--older-than", metavar="DAYS", type=click.IntRange(0, 36500), help="Days since the expected close date.")
+@click.option("--owner", metavar="NAME", default="", help="The full name of the user that owns them.")
+@click.option("--where", metavar="FILTER", default="", help='An OData filter, as "estimatedvalue lt 1000".')
+@click.option("--view", metavar="NAME", default="", help="Those of a saved view, by its name or id.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, 5000), default=10, help="Show at most N. Default: 10.")
+@run_options
+def list(*, older_than: int | None, owner: str, where: str, view: str, limit: int) -> None:  # noqa: A001 - the command's name
+    """List open opportunities: all, stale ones, those of an owner, a filter or a view."""
+    if view and (owner or where or older_than is not None):
+        raise click.UsageError("A view has its own conditions: give it without --where, --owner and --older-than.")
+    settings = read_settings()
+    conditions = [f"({where})" if owner else where] if where else []
+    if owner:
+        conditions.append("owninguser/fullname eq '{}'".format(owner.replace("'", "''")))
+    query = Query(" and ".join(conditions), older_than, view)
+    with connect(settings) as connection:
+        ids = [*islice(dict.fromkeys(connection.organization.find(query)), limit + 1)]
+        cards = read_cards(connection.api, ids[:limit]).values()
+    if wants_json():
+        print_json({"organization": connection.base_url, "opportunities": [card.data() for card in cards]})
+        return
+    if not ids:
+        hint = " --owner takes the full name." if owner else ""
+        say(f"No open opportunity in {connection.base_url} that this user can see fits.{hint}")
+        return
+    show_table(TextTable(f"Opportunities in {connection.base_url}", _LISTED, tuple(map(_listed, cards))), sys.stdout)
+    more = f"There are more than {limit}: see more with --limit. " if len(ids) > limit else ""
+    chosen = ["--older-than", str(older_than)] if older_than is not None else []
+    chosen += ["--where", query.where] if query.where else []
+    chosen += ["--view", view] if view else []
+    many = f", or all of them: {command_line('bulk', 'plan', *chosen, '--lost')}" if chosen else ""
+    say(f"{more}Next: connector show ID, connector plan ID --won{many}")
+
+
+def _listed(card: OpportunityCard) -> tuple[str, ...]:
+    record = card.record
+    value = "" if record.estimated_value is None else f"{card.amount(record.estimated_value)} {card.currency}"
+    due = str(card.estimated_close_date or "")
+    return (str(record.id), record.name, card.customer, card.owner, card.status, due, value, str(len(card.quotes)))
+
 
 LAST_ENTRIES = 10
 """Entries of the audit log that are shown with an opportunity, at most."""
@@ -88,11 +138,11 @@ def _cell(value: object, card: OpportunityCard) -> str:
     return f"{value.astimezone():%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value or "")
 
 
-def _history(settings: Settings, opportunity: UUID, organization: str) -> list[AuditEntry]:
+def _history(settings: Settings, opportunity: UUID, organization: str) -> Sequence[AuditEntry]:
     """Return what this connector did to it last; nothing, and why, where its log cannot be read."""
     try:
         with opened(settings) as ledger:
-            return list(ledger.audit.entries(AuditFilter(opportunity, organization=organization), LAST_ENTRIES))
+            return [*ledger.audit.entries(AuditFilter(opportunity, organization=organization), LAST_ENTRIES)]
     except LedgerError as error:
         tell(f"Warning: The audit log cannot be read. {error.message} {error.remedy}")
         return []
@@ -100,7 +150,7 @@ def _history(settings: Settings, opportunity: UUID, organization: str) -> list[A
 
 SHOWN = 50
 """Entries of the table, unless somebody asks for more."""
-_COLUMNS = ("when", "what", "opportunity", "through", "by")
+_LOGGED = ("when", "what", "opportunity", "through", "by")
 NOBODY = UUID(int=0)
 _PERIODS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -159,7 +209,7 @@ def log(
                 click.echo(json.dumps(entry.data(), ensure_ascii=in_ascii(sys.stdout)))
             return
         most = limit or SHOWN
-        rows = list(ledger.audit.entries(chosen, most + 1))
+        rows = [*ledger.audit.entries(chosen, most + 1)]
     if not rows:
         click.echo("The log has no entry of this kind.")
         return
@@ -168,16 +218,16 @@ def log(
         say(f"There are more than {most}: see more with --limit, or all with --json.")
 
 
-def log_table(entries: list[AuditEntry]) -> TextTable:
+def log_table(entries: Sequence[AuditEntry]) -> TextTable:
     """Return entries as a table for people, in the time zone of this machine; of ids of users the beginning."""
     organizations = sorted({entry.source.organization for entry in entries})
     several = len(organizations) > 1
-    rows = tuple(_cells(entry) + ((entry.source.organization,) if several else ()) for entry in entries)
+    rows = tuple(_logged(entry) + ((entry.source.organization,) if several else ()) for entry in entries)
     title = "Audit log" if several else f"Audit log of {organizations[0]}"
-    return TextTable(title, (*_COLUMNS, "organization") if several else _COLUMNS, rows)
+    return TextTable(title, (*_LOGGED, "organization") if several else _LOGGED, rows)
 
 
-def _cells(entry: AuditEntry) -> tuple[str, ...]:
+def _logged(entry: AuditEntry) -> tuple[str, ...]:
     source = entry.source
     when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M") if entry.at else ""
     through = f"{source.door} {entry.job}".strip()

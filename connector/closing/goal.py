@@ -23,9 +23,9 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.orders import needs_orders
 from connector.closing.organization import ONLY_REASONS, MetadataRequest
 from connector.closing.plan import plan_close
+from connector.closing.plan_checks import needs_orders
 from connector.closing.reopening import plan_reopen
 from connector.closing.verify import closing_warnings, left_closed, status_warnings
 from connector.errors import NotFound

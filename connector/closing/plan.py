@@ -35,8 +35,15 @@ from connector.closing.model import (
     Step,
     StepKind,
 )
-from connector.closing.orders import order_refusal, order_step, revenue_of
-from connector.closing.plan_checks import forbidden_transition, refuse_lacking, winner_refusal, winning_quotes
+from connector.closing.plan_checks import (
+    forbidden_transition,
+    order_refusal,
+    order_step,
+    refuse_lacking,
+    revenue_of,
+    winner_refusal,
+    winning_quotes,
+)
 from connector.closing.step_words import label_of
 from connector.errors import InputError
 

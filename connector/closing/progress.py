@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from connector.closing.digest import digests, in_words, last_change, make_plan
-from connector.closing.failure_context import in_context
 from connector.closing.goal import Goal, missing
 from connector.closing.model import (
     OrganizationMetadata,
@@ -25,7 +24,7 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.pieces import MOST_PLANS, TOO_MUCH_TRIES, PlanParts, StepKey, is_slow, key_of, same_steps
+from connector.closing.pieces import MOST_PLANS, PlanParts, StepKey, in_context, is_too_much, key_of, same_steps
 from connector.closing.plan import PROJECT_STEPS
 from connector.closing.verify import changed_meanwhile, left_marks, rolled_back, shows, where_it_stands
 from connector.errors import ConnectorError, Effect, Forbidden, InputError, NotConverged, ServiceError, Unanswered
@@ -136,9 +135,10 @@ class Progress:
     def _next(self, plan: Plan) -> Plan | Report:
         """Return what to send now, all of the plan or a piece, or the end where it would be turned down again."""
         part = self.pieces.part(plan)
-        if self.failure is not None and (self._is_final(part, self.failure) or self._is_too_much(part, self.failure)):
-            if not self._go_in_pieces(plan, self.failure):
-                return self.fail(self.failure)
+        failure = self.failure
+        if failure and (self._is_final(part, failure) or is_too_much(part, self.tried, failure, self.rebuffs)):
+            if not self._go_in_pieces(plan, failure):
+                return self.fail(failure)
             part = self.pieces.part(plan)
         if error := self.pieces.in_vain(plan, part):
             return self.fail(error)
@@ -146,11 +146,6 @@ class Progress:
             return self.give_up()
         self.pieces.held_back = len(part.steps) < len(plan.steps)
         return part
-
-    def _is_too_much(self, part: Plan, failure: ConnectorError) -> bool:
-        """Tell whether less at once may do: it has no answer, or takes too long, and nothing of it was done."""
-        several_times = len(part.steps) > 1 and self.rebuffs >= TOO_MUCH_TRIES
-        return several_times and is_slow(failure) and same_steps(part.steps, self.tried, failure)
 
     def _go_in_pieces(self, plan: Plan, failure: ConnectorError) -> bool:
         statuses = [self.results[key_of(step)].status for step in self.tried]

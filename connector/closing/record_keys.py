@@ -178,7 +178,7 @@ def address_in(text: str) -> RecordAddress | None:
         parts = urlsplit(plain)
     except ValueError:  # a part of it is no host
         return None
-    host = re.sub(r"^([^.]+)\.api\.", r"\1.", parts.hostname or "") if whole else ""
+    host = organization_host(plain) if whole else ""
     if row := _ROW.fullmatch(unquote(parts.path if whole else plain)):
         return RecordAddress(host, row[1].lower(), row[2])
     if not whole and not _QUERY.fullmatch(unquote(plain)):
@@ -188,6 +188,11 @@ def address_in(text: str) -> RecordAddress | None:
     code = fields.get("etc", "")
     table = fields.get("etn") or fields.get("typename") or _TYPE_CODES.get(code, code)
     return RecordAddress(host, table.lower(), unquote(fields.get("id") or fields.get("recordid") or "").strip())
+
+
+def organization_host(address: str) -> str:
+    """Return the organization's host of an address; that of its Web API may have `.api` in it."""
+    return re.sub(r"^([^.]+)\.api\.", r"\1.", urlsplit(address).hostname or "")
 
 
 def _fields(query: str) -> dict[str, str]:

@@ -21,9 +21,8 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.orders import missing_order, revenue_of
 from connector.closing.plan import CLOSED_STATE
-from connector.closing.plan_checks import winning_quotes
+from connector.closing.plan_checks import missing_order, revenue_of, winning_quotes
 from connector.closing.reopening import why_closed
 from connector.closing.step_words import label_of
 from connector.errors import ConnectorError, StateConflict

@@ -16,8 +16,8 @@ from types import MappingProxyType
 from uuid import UUID
 
 from connector.clock import Clock
-from connector.ledger.database import Database, SqlRow, Transaction, Value
 from connector.ledger.intents import report_bytes, report_from
+from connector.ledger.schema import Database, SqlRow, Transaction, Value
 
 STARTED = "started"
 """The event of what was begun; with a later word in its place once it has ended."""

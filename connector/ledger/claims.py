@@ -10,7 +10,6 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.ledger.audit import AuditEntry, AuditLog, source_of
-from connector.ledger.database import Database, SqlRow, Transaction, Value
 from connector.ledger.intents import intent_from, report_bytes
 from connector.ledger.job_limits import JobLimits, affordable, saved_up
 from connector.ledger.jobs import (
@@ -30,7 +29,7 @@ from connector.ledger.jobs import (
     note,
 )
 from connector.ledger.liveness import LivenessMonitor
-from connector.ledger.schema import ROW_BITS, ROW_MASK, item_id
+from connector.ledger.schema import ROW_BITS, ROW_MASK, Database, SqlRow, Transaction, Value, item_id
 
 LONGEST_WAIT = 900.0
 """Seconds after which a failed item is tried again at the latest."""

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from connector.closing.intent import AnyIntent
 from connector.errors import LedgerError
-from connector.ledger.database import SqlRow, Transaction, Value
+from connector.ledger.schema import SqlRow, Transaction, Value
 
 MOST_ROWS = 2**32 - 1
 """A job's rows have numbers from 1 to this."""

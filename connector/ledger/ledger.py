@@ -23,7 +23,6 @@ from connector.clock import Clock
 from connector.errors import LedgerError
 from connector.ledger.audit import AuditLog
 from connector.ledger.claims import Worker
-from connector.ledger.database import Database, SqlRow, Value
 from connector.ledger.intents import intent_from, report_from
 from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.jobs import (
@@ -46,7 +45,7 @@ from connector.ledger.jobs import (
 )
 from connector.ledger.liveness import LivenessMonitor
 from connector.ledger.load import NewJob, being_loaded, digest_of, load, sweep
-from connector.ledger.schema import ROW_MASK, item_id
+from connector.ledger.schema import ROW_MASK, Database, SqlRow, Value, item_id
 
 LEASE = 30.0
 """Seconds without a sign of life after which a worker on another machine is taken for dead."""

@@ -14,9 +14,8 @@ from collections import Counter
 from collections.abc import Collection
 
 from connector.clock import Clock
-from connector.ledger.database import Database, Transaction
 from connector.ledger.jobs import ItemStatus, add_to_tally, change_items, note
-from connector.ledger.schema import ROW_BITS, ROW_MASK
+from connector.ledger.schema import ROW_BITS, ROW_MASK, Database, Transaction
 
 _PIECE = 5_000
 

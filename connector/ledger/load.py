@@ -18,11 +18,10 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.errors import InputError, LedgerError
-from connector.ledger.database import Database, Value
 from connector.ledger.intents import intent_text
 from connector.ledger.jobs import MOST_ROWS, ItemStatus, JobKind, JobState, Row, add_to_tally, note
 from connector.ledger.liveness import LivenessMonitor
-from connector.ledger.schema import ROW_MASK, item_id
+from connector.ledger.schema import ROW_MASK, Database, Value, item_id
 
 _PIECE = 5_000
 _SPREAD_BITS = 20

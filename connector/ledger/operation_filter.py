@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from connector.ledger.database import Value
+from connector.ledger.schema import Value
 
 DONE, FAILED = ("closed", "already_closed", "reopened", "already_open", "undone"), ("failed", "refused")
 STATUS_SQL = (

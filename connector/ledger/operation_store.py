@@ -17,12 +17,11 @@ from connector.closing.intent import AnyIntent
 from connector.errors import LedgerError
 from connector.ledger.audit import AuditEntry, AuditSource, request_entry
 from connector.ledger.claims import CLAIMABLE, FREE, SKEW, Worker, claimed, take
-from connector.ledger.database import SqlRow, Transaction
 from connector.ledger.intents import intent_text
 from connector.ledger.jobs import Item, ItemStatus, Job, JobKind, JobState, Record, add_to_tally, marks, note
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
 from connector.ledger.operation_filter import EVERY_OPERATION, FAILED, STATUS_SQL, OperationCount, OperationFilter
-from connector.ledger.schema import item_id
+from connector.ledger.schema import SqlRow, Transaction, item_id
 
 MOST_COUNTED = 100_000
 _ROW = 1

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from connector.errors import LedgerError
-from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, SqlRow, Value
-from connector.ledger.schema import MIGRATIONS, OTHER_VERSION, VERSION
+from connector.ledger.schema import ITEM_COLUMNS, MIGRATIONS, OTHER_VERSION, RESULT_COLUMNS, VERSION, SqlRow, Value
 
 try:
     import psycopg

@@ -17,9 +17,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from connector.errors import LedgerError
-from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, SqlRow, Value
 from connector.ledger.lock_files import LockFiles
-from connector.ledger.schema import MIGRATIONS, OTHER_VERSION, VERSION
+from connector.ledger.schema import ITEM_COLUMNS, MIGRATIONS, OTHER_VERSION, RESULT_COLUMNS, VERSION, SqlRow, Value
 
 _OLDEST = (3, 33, 0)  # UPDATE ... FROM
 _PATIENCE = 30.0

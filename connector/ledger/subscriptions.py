@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from connector.ledger.claims import SKEW
-from connector.ledger.database import Database, SqlRow
+from connector.ledger.schema import Database, SqlRow
 
 _COLUMNS = "id, tenant, outcome, minimum, created, expires, failing"
 _DELIVERY = "id, subscription, event, body, due, attempts"

@@ -34,10 +34,11 @@ from connector.ledger.jobs import ItemResult, ItemStatus, Row
 from connector.ledger.store import temporary_ledger
 from connector.organization.capture_model import Capture
 from connector.organization.side_effects import SideEffects
-from connector.rehearsal.logic_model import LogicModel, LogicRefusal
 from connector.rehearsal.rehearsal_model import (
     SPREAD,
     CostModel,
+    LogicModel,
+    LogicRefusal,
     RehearsalOrganization,
     RehearsalWorld,
     RowCost,

@@ -1,4 +1,7 @@
-"""What is rehearsed and against what: planned rows, seconds of work, opportunities that are closed in memory."""
+"""What is rehearsed and against what: planned rows, seconds of work, opportunities that are closed in memory.
+
+What stands for the organization's logic takes seconds too, and refuses rows.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,71 @@ from connector.closing.model import (
 from connector.closing.organization import ONLY_REASONS, MetadataRequest
 from connector.closing.request import parse_request
 from connector.emulator.limits.calls import MEDIANS
+from connector.emulator.stand_ins import LogicStub
 from connector.errors import InputError, Origin, Rejected
 from connector.ledger.ledger import Ledger
 from connector.organization.capture_model import Capture
-from connector.organization.side_effects import SideEffects
-from connector.rehearsal.logic_model import LogicModel, LogicRefusal
+from connector.organization.filter_expression import holds
+from connector.organization.side_effects import SideEffects, events, shape_of
+
+_PRE = 40
+"""The stage from which on a step comes after the operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogicRefusal:
+    """A row that a stand-in refuses: by which step or process, and with which text."""
+
+    by: str
+    reason: str
+
+
+_Listener = tuple[LogicStub, int, bool]
+"""A stand-in, the place of its event among those of the plan, and whether it comes before the operation."""
+
+
+class LogicModel:
+    """Plays stand-ins by their ids; `effects` says which logic a plan sets off. `untold` counts what cannot be said."""
+
+    def __init__(self, effects: SideEffects, stand_ins: Mapping[str, LogicStub], seed: int) -> None:
+        self._effects = effects
+        self._stand_ins = stand_ins
+        self._chance = random.Random(f"{seed}:stand-ins")
+        self._known: dict[tuple[str, ...], list[_Listener]] = {}
+        self.untold = 0
+
+    def delay(self, plan: Plan, snapshot: Snapshot) -> float:
+        """Return the seconds that logic adds to such a plan."""
+        return sum(stand_in.delay for stand_in, _, _ in self._listeners(plan, snapshot))
+
+    def refusal(self, plan: Plan, snapshot: Snapshot) -> LogicRefusal | None:
+        """Return who refuses this plan, None where nobody does or that cannot be told."""
+        listeners = [each for each in self._listeners(plan, snapshot) if each[0].percent or each[0].condition]
+        if not listeners:
+            return None
+        everything = list(events(plan, snapshot))
+        for stand_in, number, before in listeners:
+            if stand_in.condition:
+                event = everything[number]
+                refuses = holds(stand_in.condition, event.before if before else event.row)
+                self.untold += refuses is None
+            else:
+                refuses = self._chance.random() * 100 < stand_in.percent
+            if refuses:
+                return LogicRefusal(stand_in.name, stand_in.text)
+        return None
+
+    def _listeners(self, plan: Plan, snapshot: Snapshot) -> list[_Listener]:
+        shape = shape_of(plan)
+        if shape not in self._known:
+            listeners = self._known[shape] = []
+            for event, logic in enumerate(self._effects.set_off(plan, snapshot)):
+                steps = [step for step in logic.steps if not step.asynchronous and step.id in self._stand_ins]
+                listeners += [(self._stand_ins[step.id], event, step.stage < _PRE) for step in steps]
+                workflows = [process for process in logic.workflows if process.id in self._stand_ins]
+                listeners += [(self._stand_ins[process.id], event, False) for process in workflows]
+        return self._known[shape]
+
 
 SPREAD = 0.35
 """Spread of the work of a row (log-normal), as the emulator's model has it."""

@@ -40,7 +40,7 @@ from connector.ledger.jobs import Row
 from connector.ledger.store import open_ledger
 from connector.organization.capture_model import Capture
 from connector.organization.capture_reading import CaptureReading
-from connector.organization.row_questions import RowAnswer, RowSample
+from connector.organization.safe_requests import RowAnswer, RowSample
 from connector.rehearsal.rehearsal import Rehearsal
 from connector.rehearsal.rehearsal_model import RowCost, cost_as_answered, cost_of_job, planned_shapes
 from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualTime, VirtualWake

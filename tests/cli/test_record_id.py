@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.cli.record_id import check_addresses, opportunity_id, record_name
+from connector.cli.intent_options import check_addresses, opportunity_id, record_name
 from connector.closing.intent import CLOSE_FIELDS
 
 QUOTE = next(field for field in CLOSE_FIELDS if field.name == "winning_quote")

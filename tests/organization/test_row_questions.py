@@ -20,7 +20,7 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.world.custom_logic import LogicContext
 from connector.errors import Unanswered
 from connector.handler import Request, Response
-from connector.organization.row_questions import RowAnswer, RowSample, asked_data
+from connector.organization.safe_requests import RowAnswer, RowSample, asked_data
 from tests.cli.desk import Desk
 from tests.organization.asked import KEYS, OPPORTUNITY, Asked
 

@@ -30,9 +30,8 @@ from connector.organization.capture_file import capture_text
 from connector.organization.capture_model import Capture, Coverage, TimeFact, sorted_section
 from connector.organization.side_effects import SideEffects
 from connector.rehearsal import rehearsal, rehearsal_model
-from connector.rehearsal.logic_model import LogicRefusal
 from connector.rehearsal.rehearsal import CaseResult, Rehearsal, RehearsalResult
-from connector.rehearsal.rehearsal_model import RowCost, RowShape, planned_shapes
+from connector.rehearsal.rehearsal_model import LogicRefusal, RowCost, RowShape, planned_shapes
 from scripts.benchmarks.jobs import Cell
 from scripts.benchmarks.virtual_jobs import play_virtually
 from tests.cli.desk import Desk

@@ -34,8 +34,7 @@ from connector.dataverse.webapi import read_set
 from connector.errors import ConnectorError
 from connector.organization.capture_reading import read_metadata_stamp
 from connector.organization.kept_answers import basis_of, basis_text
-from connector.organization.row_questions import RowAnswer, RowSample, asked_data
-from connector.organization.safe_requests import CHANGED
+from connector.organization.safe_requests import CHANGED, RowAnswer, RowSample, asked_data
 from connector.organization.side_effects import SideEffects
 from connector.settings.settings import Settings
 
