@@ -45,14 +45,10 @@ def with_answers(settings: Settings, now: datetime) -> Settings:
     kept = fresh_answers(settings, now)
     if kept is None:
         return settings
-    from connector.organization.kept_answers import used
-
-    known = used(kept)
+    directly = settings.drafts is DraftPolicy.ACTIVATE and kept.value("draft_close") == "accepted"
     return replace(
         settings,
-        atomic=settings.atomic and known.get("atomic", True) is True,
-        drafts=DraftPolicy.DIRECT
-        if known.get("direct_drafts") and settings.drafts is DraftPolicy.ACTIVATE
-        else settings.drafts,
-        parts=int(str(known.get("parts", settings.parts))),
+        atomic=settings.atomic and kept.value("actions_in_set") != "refused",
+        drafts=DraftPolicy.DIRECT if directly else settings.drafts,
+        parts=int(parts) if (parts := kept.value("parts")).isdigit() else settings.parts,
     )

@@ -14,7 +14,6 @@ from connector.bulk.status import status_data
 from connector.bulk.words import file_name
 from connector.bulk.words import rows as rows_of
 from connector.cli.bulk.job_options import (
-    SECONDS_PER_STEP,
     all_limit_options,
     limit_options,
     limits_of,
@@ -71,7 +70,7 @@ def bulk() -> None:
 @plan_options
 @bypass_options
 @run_options
-def plan(*, out: Path | None, seconds_per_step: float, capture_file: Path | None, ask: int, yes: bool) -> int:
+def plan(*, out: Path | None, capture_file: Path | None, ask: int, yes: bool) -> int:
     """Show what would happen to each row, and write a plan file.
 
     The rows are those of FILE or of a query. Nothing is changed in the organization; `run` carries the plan file out,
@@ -81,8 +80,7 @@ def plan(*, out: Path | None, seconds_per_step: float, capture_file: Path | None
 
     source = source_of()
     settings = read_settings()
-    out = out or source.plan_file()
-    return show_job_plan(source, settings, out, seconds_per_step, capture_file, ask, yes=yes)
+    return show_job_plan(source, settings, out or source.plan_file(), capture_file, ask, yes=yes)
 
 
 @bulk.command(
@@ -114,7 +112,7 @@ def run(*, name: str | None, join: bool, keep_going: bool, yes: bool, dry_run: b
     settings = as_begun(read_settings(), source.plan_head())
     if dry_run:
         path = Path(file_name(checked_name(name), ".plan.jsonl")) if name else source.plan_file()
-        return show_job_plan(source, settings, path, SECONDS_PER_STEP)
+        return show_job_plan(source, settings, path)
     job_name = checked_name(name or source.job_name())
     with opened(settings, create=True) as ledger:
         may_begin(ledger, job_name, tell, join=join)

@@ -21,7 +21,6 @@ from connector.cli.intent_options import (
     key_option,
     looked_up,
     opportunity_id,
-    refuse_given,
     requested,
     with_defaults,
 )
@@ -79,23 +78,18 @@ def close(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: s
     return carry_out(settings, intent, f"Close it as {intent.outcome}", agreed=agreed, if_plan=if_plan)
 
 
-@click.command(epilog=examples("plan ID --won --actual-revenue 12500", "plan ID --lost --json", "plan ID --reopen"))
+@click.command(epilog=examples("plan ID --won --actual-revenue 12500", "plan ID --lost --json"))
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
 @key_option
 @intent_options
-@click.option("--reopen", "reopens", is_flag=True, help="Plan the way back instead: `connector reopen`.")
 @capture_option
 @bypass_options
 @run_options
-def plan(*, opportunity: UUID | RecordKey, reopens: bool, capture_file: Path | None) -> int:
+def plan(*, opportunity: UUID | RecordKey, capture_file: Path | None) -> int:
     """Show what closing an opportunity would do, and a digest that names it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Nothing is changed.
     """
-    if reopens:
-        refuse_given("--reopen")
-        settings = read_settings()
-        return show_only(settings, ReopenIntent(looked_up(settings, opportunity)), capture_file)
     closing = requested(opportunity)
     settings = read_settings()
     return show_only(settings, with_defaults(closing, settings, opportunity), capture_file)

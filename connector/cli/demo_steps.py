@@ -196,48 +196,35 @@ def read_back(reader: IndependentReader, records: DemoRecords) -> list[Expectati
     """Return what the reader finds after the closes."""
     still_open = reader.rows("opportunities", "opportunityid", f"statecode eq {OPEN}")
     return [
-        *_outcome(reader, "won opportunity", records.to_win, "Won"),
-        *_quotes(reader, "won opportunity", records.open_quotes[records.to_win], records.winning_quote),
-        *_outcome(reader, "lost opportunity", records.to_lose, "Lost"),
-        *_quotes(reader, "lost opportunity", records.open_quotes[records.to_lose]),
-        Expectation(
-            "competitor of the lost opportunity",
-            _name(reader, records.competitor),
-            _competitor(reader, records.to_lose),
-        ),
+        *_closed(reader, records, records.to_win, "won"),
+        *_closed(reader, records, records.to_lose, "lost"),
+        *_competitor(reader, records),
         Expectation("opportunities still open", records.open_before - 2, len(still_open)),
     ]
 
 
-def _outcome(reader: IndependentReader, name: str, opportunity: UUID, state: str) -> Iterator[Expectation]:
+def _closed(reader: IndependentReader, records: DemoRecords, opportunity: UUID, outcome: str) -> Iterator[Expectation]:
+    """Yield what became of an opportunity and its open quotes: each closed, or won, by one close activity."""
     (row,) = reader.rows("opportunities", "statecode", f"opportunityid eq {opportunity}")
-    yield Expectation(f"state of the {name}", state, OPPORTUNITY_STATES[row["statecode"]])
+    yield Expectation(f"state of the {outcome} opportunity", outcome.capitalize(), OPPORTUNITY_STATES[row["statecode"]])
     closes = reader.rows("opportunitycloses", "activityid", f"_opportunityid_value eq {opportunity}")
-    yield Expectation(f"close activities of the {name}", 1, len(closes))
-
-
-def _quotes(
-    reader: IndependentReader, name: str, quotes: tuple[UUID, ...], winning: UUID | None = None
-) -> Iterator[Expectation]:
-    """Yield what became of the quotes that were open: each closed, but for the winning one, by one close activity."""
-    for quote_id in quotes:
+    yield Expectation(f"close activities of the {outcome} opportunity", 1, len(closes))
+    for quote_id in records.open_quotes[opportunity]:
         (row,) = reader.rows("quotes", "quotenumber,statecode", f"quoteid eq {quote_id}")
-        state = "Won" if quote_id == winning else "Closed"
-        yield Expectation(f"state of quote {row['quotenumber']} of the {name}", state, QUOTE_STATES[row["statecode"]])
+        number, state = row["quotenumber"], "Won" if quote_id == records.winning_quote else "Closed"
+        yield Expectation(
+            f"state of quote {number} of the {outcome} opportunity", state, QUOTE_STATES[row["statecode"]]
+        )
         activities = reader.rows("quotecloses", "activityid", f"_quoteid_value eq {quote_id}")
-        yield Expectation(f"close activities of quote {row['quotenumber']}", 1, len(activities))
+        yield Expectation(f"close activities of quote {number}", 1, len(activities))
 
 
-def _name(reader: IndependentReader, competitor: object) -> str:
-    (row,) = reader.rows("competitors", "name", f"competitorid eq {competitor}")
-    return str(row["name"])
-
-
-def _competitor(reader: IndependentReader, opportunity: UUID) -> str | None:
-    """Return the name of the competitor in the opportunity's close activity."""
-    closes = reader.rows("opportunitycloses", "_competitorid_value", f"_opportunityid_value eq {opportunity}")
-    competitors = [row["_competitorid_value"] for row in closes if row["_competitorid_value"]]
-    return _name(reader, competitors[0]) if competitors else None
+def _competitor(reader: IndependentReader, records: DemoRecords) -> Iterator[Expectation]:
+    """Yield the competitor in the close activity of the lost opportunity."""
+    names = {row["competitorid"]: row["name"] for row in reader.rows("competitors", "name")}
+    closes = reader.rows("opportunitycloses", "_competitorid_value", f"_opportunityid_value eq {records.to_lose}")
+    found_name = names.get(closes[0]["_competitorid_value"]) if closes else None
+    yield Expectation("competitor of the lost opportunity", names[str(records.competitor)], found_name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -119,17 +118,3 @@ def write_answers(path: Path, kept: KeptAnswers) -> None:
         path.write_text(kept.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"The answers cannot be kept in {path}: {error.strerror or error}.") from error
-
-
-def used(kept: KeptAnswers | None) -> Mapping[str, object]:
-    """Return what follows for how closes are sent: `atomic`, `direct_drafts`, `parts`; what nobody asked is absent."""
-    if kept is None:
-        return {}
-    settings: dict[str, object] = {}
-    if kept.value("actions_in_set") == "refused":
-        settings["atomic"] = False
-    if kept.value("draft_close") == "accepted":
-        settings["direct_drafts"] = True
-    if (parts := kept.value("parts")).isdigit():
-        settings["parts"] = int(parts)
-    return settings

@@ -159,36 +159,30 @@ def _misspelt(values: Mapping[str, str], environ: Mapping[str, str]) -> list[str
     return problems
 
 
+_AS_THEY_ARE = (
+    "url", "tenant_id", "authority", "close_action", "time_zone", "drafts", "connect_timeout", "read_timeout",
+    "retry_seconds", "metadata_seconds", "connections", "log_days", "log_level",
+)  # fmt: skip
+
+
 def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, str], problems: list[str]) -> Settings:
     emulator = Path(names.url.removeprefix(EMULATOR_SCHEME)) if names.url.startswith(EMULATOR_SCHEME) else None
     state = _state_folder(environ)
     return Settings(
-        url=names.url,
+        **{name: getattr(names, name) for name in _AS_THEY_ARE},
         emulator=emulator,
         identities=no_identities(names, problems) if emulator else identities(names, problems),
         emulator_plugins=tuple(Path(file) for file in names.emulator_plugins.split(os.pathsep) if file),
-        tenant_id=names.tenant_id,
-        authority=names.authority,
         ca_file=names.ca_file or _bundle(environ, problems),
         proxy=names.proxy or _first(environ, "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
         no_proxy=_first(environ, "NO_PROXY", "no_proxy"),
         impersonate=names.caller_object_id,
-        close_action=names.close_action,
-        time_zone=names.time_zone,
         lost_revenue=Decimal(0) if names.lost_revenue == "zero" else None,
         bypass=_bypass(names, problems),
-        drafts=names.drafts,
         atomic=names.atomic == "auto",
-        connect_timeout=names.connect_timeout,
-        read_timeout=names.read_timeout,
-        retry_seconds=names.retry_seconds,
-        metadata_seconds=names.metadata_seconds,
-        connections=names.connections,
         token_cache=names.token_cache or state / "tokens.bin",
         state=state,
         store=names.store or str(state / "jobs.db"),
-        log_days=names.log_days,
-        log_level=names.log_level,
         service=service.model_copy(update={"telemetry": service.telemetry and bool(_first(environ, *COLLECTORS))}),
     )
 

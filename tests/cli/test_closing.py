@@ -111,13 +111,12 @@ def test_reopening_is_the_way_back(desk: Desk) -> None:
 
 def test_the_way_back_is_planned_and_bound_to_its_digest_too(desk: Desk) -> None:
     opportunity = desk.opportunity(drafts=1, actives=1)
-    assert desk.run("plan", opportunity, "--reopen", "--json").data["status"] == "already_open"
+    assert desk.run("reopen", opportunity, "--dry-run", "--json").data["status"] == "already_open"
     desk.run("close", opportunity, "--won", "--yes")
-    planned = desk.run("plan", opportunity, "--reopen", "--json").data
+    planned = desk.run("reopen", opportunity, "--dry-run", "--json").data
     assert [step["kind"] for step in planned["steps"]] == ["reopen_opportunity", "reopen_quote", "reopen_quote"]
     assert desk.run("reopen", opportunity, "--if-plan", "0" * 16).code == 3
     assert desk.run("reopen", opportunity, "--if-plan", planned["digest"]).code == 0
-    assert desk.run("plan", opportunity, "--reopen", "--won").code == 2
 
 
 def test_without_a_terminal_and_without_consent_nothing_is_done(desk: Desk) -> None:

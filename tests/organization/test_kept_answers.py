@@ -20,7 +20,7 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import InputError, Unanswered
 from connector.handler import Request, Response
 from connector.organization.capture_model import AnswerFact
-from connector.organization.kept_answers import KeptAnswers, basis_text, read_answers, used, write_answers
+from connector.organization.kept_answers import KeptAnswers, basis_text, read_answers, write_answers
 from connector.organization.probes import SampleRecords
 from connector.settings.environment import load
 from tests.cli.desk import Desk
@@ -166,7 +166,6 @@ def test_a_plan_tells_the_asked_from_the_documented_and_the_assumed() -> None:
         "Asked of this organization (2026-05-01): not so: CloseQuote does not take a draft (accepted). Documented by "
     )
     assert text.endswith("Not documented, assumed: a close activity gets the id chosen for it")
-    assert used(None) == {}
 
 
 def test_a_file_of_answers_that_is_damaged_is_told(tmp_path: Path) -> None:

@@ -208,21 +208,11 @@ def _read_values(file: Path | None) -> dict[str, dict[str, str]]:
 _EXAMPLE = 'Write a table for each column, as [outcome], and under it lines as "Closed Won" = "won".'
 
 
-SECONDS_PER_STEP = 0.3
-"""Execution time of a write that a forecast assumes."""
-
-
 plan_options = with_options(
     click.option(
         "--out",
         type=click.Path(dir_okay=False, path_type=Path),
         help="The plan file; else FILE with .plan.jsonl. As .xlsx or .html: beside that.",
-    ),
-    click.option(
-        "--seconds-per-step",
-        default=SECONDS_PER_STEP,
-        show_default=True,
-        help="Execution time assumed for the forecast.",
     ),
     capture_option,
     click.option(

@@ -38,6 +38,8 @@ from connector.organization.safe_requests import CHANGED, RowAnswer, RowSample, 
 from connector.organization.side_effects import SideEffects
 from connector.settings.settings import Settings
 
+SECONDS_PER_STEP = 0.3
+"""Execution time of a write that a forecast assumes."""
 _WARNING = (
     "{count} rows are asked of {base_url}: each is its whole plan as a change set that must fail, so the organization "
     "undoes it. The organization's own plug-ins run before that, and what they send to other systems is not undone."
@@ -117,7 +119,6 @@ def show_job_plan(
     source: Source,
     settings: Settings,
     path: Path,
-    seconds_per_step: float,
     capture_file: Path | None = None,
     ask: int = 0,
     *,
@@ -137,7 +138,7 @@ def show_job_plan(
         counter = PlanCounter(effects, RowSample(ask), asking)
         planned = RowCounter("{} rows planned", monotonic).counted(rows())
         summary = write_plan(path, _head(source, connection), planned, connection.organization, counter)
-        cost = forecast(summary, connection.clients, seconds_per_step)
+        cost = forecast(summary, connection.clients, SECONDS_PER_STEP)
         if review is not None:
             write_plan_review(review, path, read_names(connection))
         kept = fresh_answers(settings, SystemClock().now())
