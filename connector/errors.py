@@ -25,7 +25,7 @@ A refusal (an opportunity already closed with the other outcome, say) is not her
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
 
@@ -37,6 +37,7 @@ class Effect(Enum):
     UNKNOWN = "unknown"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ConnectorError(Exception):
     """A failure, as a sentence for the person who must act.
 
@@ -50,13 +51,11 @@ class ConnectorError(Exception):
     SettingsError none
     """
 
-    effect: Effect = Effect.NONE
-    transient: bool = False
+    effect = Effect.NONE
+    transient = False
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+    message: str = field(kw_only=False)
+    remedy: str = ""
 
     def __str__(self) -> str:
         """Return the message followed by the remedy."""
@@ -67,34 +66,31 @@ class SettingsError(ConnectorError):
     """The settings are wrong or missing; every problem found is named at once."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class InputError(ConnectorError):
     """The request is malformed or names something the organization does not have; nothing was changed.
 
     `fields` are those of the request that it is about, by their names in `closing.intent.CLOSE_FIELDS`.
     """
 
-    def __init__(self, message: str, *, remedy: str = "", fields: tuple[str, ...] = ()) -> None:
-        super().__init__(message, remedy=remedy)
-        self.fields = fields
+    fields: tuple[str, ...] = ()
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class SignInError(ConnectorError):
     """The identity provider gave no token; nothing was sent to the organization."""
 
-    def __init__(self, message: str, *, remedy: str = "", transient: bool = False) -> None:
-        super().__init__(message, remedy=remedy)
-        self.transient = transient
+    transient: bool = False
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class SignInAgain(SignInError):
     """Only the person can help, by signing in anew.
 
     `claims` is what the identity provider asks of that sign-in: JSON text to hand on in a challenge, or empty.
     """
 
-    def __init__(self, message: str, *, remedy: str = "", claims: str = "") -> None:
-        super().__init__(message, remedy=remedy)
-        self.claims = claims
+    claims: str = ""
 
 
 class TransportError(ConnectorError):
@@ -129,6 +125,7 @@ class Origin:
 NOWHERE = Origin()
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ServiceError(ConnectorError):
     """The service answered with an error.
 
@@ -139,26 +136,14 @@ class ServiceError(ConnectorError):
     database: less at once may do.
     """
 
-    lasting: bool = False
-    timed_out: bool = False
+    lasting = False
+    timed_out = False
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int,
-        code: str = "",
-        detail: str = "",
-        request_id: str = "",
-        remedy: str = "",
-        origin: Origin = NOWHERE,
-    ) -> None:
-        super().__init__(message, remedy=remedy)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.request_id = request_id
-        self.origin = origin
+    status: int
+    code: str = ""
+    detail: str = ""
+    request_id: str = ""
+    origin: Origin = NOWHERE
 
 
 class Unauthorized(ServiceError):
@@ -193,6 +178,7 @@ class TooLarge(Rejected):
     """More at once than the service takes; less of it may do."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Throttled(ServiceError):
     """429: a service protection limit was reached; nothing happened.
 
@@ -201,21 +187,9 @@ class Throttled(ServiceError):
 
     transient = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after: float,
-        facet: str = "other",
-        status: int = HTTPStatus.TOO_MANY_REQUESTS,
-        code: str = "",
-        detail: str = "",
-        request_id: str = "",
-        remedy: str = "",
-    ) -> None:
-        super().__init__(message, status=status, code=code, detail=detail, request_id=request_id, remedy=remedy)
-        self.retry_after = retry_after
-        self.facet = facet
+    status: int = HTTPStatus.TOO_MANY_REQUESTS
+    retry_after: float
+    facet: str = "other"
 
 
 class Broken(ServiceError):
@@ -225,13 +199,15 @@ class Broken(ServiceError):
     transient = True
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class NotConverged(ConnectorError):
     """The plan did not become empty in the allowed rounds; `last` is the last failure seen, if any."""
 
-    def __init__(self, message: str, *, remedy: str = "", last: ConnectorError | None = None) -> None:
-        super().__init__(message, remedy=remedy)
-        self.last = last
-        self.effect = last.effect if last is not None else Effect.NONE
+    last: ConnectorError | None = None
+
+    def __post_init__(self) -> None:
+        """Take over whether a write may have happened."""
+        self.effect = self.last.effect if self.last is not None else Effect.NONE
 
 
 class RepeatedUndo(NotConverged):
