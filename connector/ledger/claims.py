@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
 from uuid import UUID
 
-from connector.clock import Clock
 from connector.ledger.audit import AuditEntry, AuditLog, source_of
 from connector.ledger.intents import intent_from, report_bytes
 from connector.ledger.job_limits import JobLimits, affordable, saved_up
@@ -29,7 +27,7 @@ from connector.ledger.jobs import (
     note,
 )
 from connector.ledger.liveness import LivenessMonitor
-from connector.ledger.schema import ROW_BITS, ROW_MASK, Database, SqlRow, Transaction, Value, item_id
+from connector.ledger.schema import ROW_BITS, ROW_MASK, SqlRow, Transaction, Value, item_id
 
 LONGEST_WAIT = 900.0
 """Seconds after which a failed item is tried again at the latest."""
@@ -60,24 +58,11 @@ class Worker:
     Every commit of a worker is a sign of life. One that has nothing to commit calls `renew` well within every lease.
     """
 
-    def __init__(
-        self, database: Database, clock: Clock, liveness: LivenessMonitor, audit: AuditLog, number: int, who: str
-    ) -> None:
+    def __init__(self, liveness: LivenessMonitor, audit: AuditLog, number: int, who: str) -> None:
         self.id = number
         self._audit = audit
         self._host = who.partition(":")[0]
-        self._database = database
-        self._clock = clock
-        self._liveness = liveness
-
-    @classmethod
-    def enter(
-        cls, database: Database, clock: Clock, liveness: LivenessMonitor, audit: AuditLog, who: str, job: Job | None
-    ) -> Self:
-        """Write down a new worker."""
-        with database.transaction() as transaction:
-            number = liveness.add(transaction, who, job.id if job else None)
-        return cls(database, clock, liveness, audit, number, who)
+        self._liveness, self._database, self._clock = liveness, liveness.database, liveness.clock
 
     def leave(self) -> None:
         """Stop; what is still claimed is given back."""

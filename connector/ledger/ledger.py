@@ -108,15 +108,14 @@ class Ledger:
         InputError when an opportunity appears twice.
         """
         source = self.job(undoes).id if undoes else None
-        start = NewJob(name, kind, options, organization, source, who)
-        load(self.database, self.clock, self.liveness, start, rows)
+        load(self.liveness, NewJob(name, kind, options, organization, source, who), rows)
         return self.job(name)
 
     def find(self, name: str) -> Job | None:
         """Return the job of this name, or None; one that a dead process left half loaded is thrown away first."""
         job = self._find(name)
         if job is not None and job.state is JobState.LOADING:
-            sweep(self.database, self.liveness)
+            sweep(self.liveness)
             job = self._find(name)
         return job
 
@@ -287,8 +286,10 @@ class Ledger:
 
         Leave by `Worker.leave`. Others are not refused: ask `present` first where only one shall work.
         """
-        followed_job = self.job(job) if job else None
-        return Worker.enter(self.database, self.clock, self.liveness, self.audit, who, followed_job)
+        followed_job = self.job(job).id if job else None
+        with self.database.transaction() as transaction:
+            number = self.liveness.add(transaction, who, followed_job)
+        return Worker(self.liveness, self.audit, number, who)
 
     def now(self) -> float:
         """Return the wall-clock time as the tables have it: seconds since 1970 in UTC."""

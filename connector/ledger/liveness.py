@@ -26,52 +26,52 @@ def worker_key(worker: int) -> str:
 
 
 class LivenessMonitor:
-    """What one process has seen of the workers; `lease` is in seconds."""
+    """What one process has seen of the workers of a database; `lease` is in seconds."""
 
     def __init__(self, database: Database, clock: Clock, lease: float) -> None:
         self.lease = lease
-        self._database = database
-        self._clock = clock
+        self.database = database
+        self.clock = clock
         self._seen: dict[int, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
     def reap(self) -> None:
         """Give back the items of every worker that is known to be dead."""
-        for worker, heartbeat in self._database.rows("SELECT id, heartbeat FROM worker"):
+        for worker, heartbeat in self.database.rows("SELECT id, heartbeat FROM worker"):
             if self._dead(worker, heartbeat):
-                with self._database.transaction() as transaction:
+                with self.database.transaction() as transaction:
                     self._take_over(transaction, worker, heartbeat)
 
     def add(self, transaction: Transaction, who: str, job: int | None) -> int:
         """Write down a new worker of this process and return its id; it is alive before anybody can see it."""
-        now = self._clock.now().timestamp()
+        now = self.clock.now().timestamp()
         worker = transaction.insert(
             "INSERT INTO worker (job, name, heartbeat, started, seen) VALUES (?, ?, 0, ?, ?)", (job, who, now, now)
         )
-        self._database.hold(worker)
+        self.database.hold(worker)
         return worker
 
     def heartbeat(self, transaction: Transaction, worker: int) -> bool:
         """Say that the worker lives; False when it has been taken for dead."""
-        now = self._clock.now().timestamp()
+        now = self.clock.now().timestamp()
         return transaction.run("UPDATE worker SET heartbeat = heartbeat + 1, seen = ? WHERE id = ?", (now, worker)) == 1
 
     def remove(self, worker: int) -> None:
         """Let a worker go, giving back what it still holds."""
-        with self._database.transaction() as transaction:
+        with self.database.transaction() as transaction:
             self._give_back(transaction, worker, "left")
-        self._database.let_go(worker)
+        self.database.let_go(worker)
 
     def keep_only(self, worker: int, items: Collection[int]) -> None:
         """Give back what a living worker holds beside these items."""
-        with self._database.transaction() as transaction:
+        with self.database.transaction() as transaction:
             self._free(transaction, worker, "given_back", items)
 
     def _dead(self, worker: int, heartbeat: int) -> bool:
-        proven = self._database.is_dead(worker)
+        proven = self.database.is_dead(worker)
         if proven is not None:
             return proven
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         with self._lock:
             last, since = self._seen.get(worker, (None, now))
             if last != heartbeat:
@@ -93,7 +93,7 @@ class LivenessMonitor:
         transaction.run("DELETE FROM worker WHERE id = ?", (worker,))
 
     def _free(self, transaction: Transaction, worker: int, why: str, kept: Collection[int] = ()) -> None:
-        order = f" ORDER BY id{self._database.lock}"
+        order = f" ORDER BY id{self.database.lock}"
         held = transaction.rows(f"SELECT id FROM item WHERE status = 'claimed' AND holder = ?{order}", (worker,))
         back = [item for (item,) in held if item not in kept]
         for start in range(0, len(back), _PIECE):
@@ -102,4 +102,4 @@ class LivenessMonitor:
         for job, count in sorted(jobs.items()):
             add_to_tally(transaction, job, {(ItemStatus.CLAIMED, ""): -count, (ItemStatus.PENDING, ""): count})
             rows = [item & ROW_MASK for item in back if item >> ROW_BITS == job]
-            note(transaction, job, self._clock.now().timestamp(), why, {"worker": worker, "items": len(rows)})
+            note(transaction, job, self.clock.now().timestamp(), why, {"worker": worker, "items": len(rows)})

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from itertools import islice
 from uuid import UUID
 
-from connector.clock import Clock
 from connector.errors import InputError, LedgerError
 from connector.ledger.intents import intent_text
 from connector.ledger.jobs import MOST_ROWS, ItemStatus, JobKind, JobState, Row, add_to_tally, note
@@ -39,12 +38,13 @@ class NewJob:
     who: str
 
 
-def load(database: Database, clock: Clock, liveness: LivenessMonitor, start: NewJob, rows: Iterable[Row]) -> None:
+def load(liveness: LivenessMonitor, start: NewJob, rows: Iterable[Row]) -> None:
     """Load the rows as a new job; raises what reading them raises, LedgerError, or InputError on duplicates."""
     if not start.name.strip():
         raise LedgerError("A job needs a name.", remedy="Give one with --job.")
-    sweep(database, liveness)
-    job, loader = _begin(database, clock, liveness, start)
+    sweep(liveness)
+    database = liveness.database
+    job, loader = _begin(liveness, start)
     try:
         items = _Items(job, rows)
         for piece in _pieces(items):
@@ -52,7 +52,7 @@ def load(database: Database, clock: Clock, liveness: LivenessMonitor, start: New
                 transaction.append_items(piece)
                 liveness.heartbeat(transaction, loader)
         _refuse_duplicates(database, job)
-        _complete(database, clock, job, items)
+        _complete(liveness, job, items)
     except BaseException:
         with suppress(LedgerError):  # the first failure is the one to tell; the rest is thrown away by the next load
             discard(database, job)
@@ -90,14 +90,14 @@ def discard(database: Database, job: int) -> None:
         transaction.run("DELETE FROM job WHERE id = ?", (job,))
 
 
-def sweep(database: Database, liveness: LivenessMonitor) -> None:
+def sweep(liveness: LivenessMonitor) -> None:
     """Throw away what dead processes left half loaded or half deleted."""
     liveness.reap()
-    left = database.rows(
+    left = liveness.database.rows(
         "SELECT id FROM job WHERE state = 'loading' AND (loader IS NULL OR loader NOT IN (SELECT id FROM worker))"
     )
     for (job,) in left:
-        discard(database, job)
+        discard(liveness.database, job)
 
 
 def being_loaded(name: str) -> LedgerError:
@@ -159,9 +159,9 @@ def _pieces(items: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ..
         yield piece
 
 
-def _begin(database: Database, clock: Clock, liveness: LivenessMonitor, start: NewJob) -> tuple[int, int]:
+def _begin(liveness: LivenessMonitor, start: NewJob) -> tuple[int, int]:
     """Write down the job as loading, and this process as its loader."""
-    with database.transaction() as transaction:
+    with liveness.database.transaction() as transaction:
         states = transaction.rows("SELECT state FROM job WHERE name = ?", (start.name,))
         if states:
             raise _taken(start.name, JobState(states[0][0]))
@@ -176,7 +176,7 @@ def _begin(database: Database, clock: Clock, liveness: LivenessMonitor, start: N
                 json.dumps(dict(start.options)),
                 start.organization,
                 start.undoes,
-                clock.now().timestamp(),
+                liveness.clock.now().timestamp(),
                 loader,
             ),
         )
@@ -207,11 +207,11 @@ def _refuse_duplicates(database: Database, job: int) -> None:
         )
 
 
-def _complete(database: Database, clock: Clock, job: int, items: _Items) -> None:
+def _complete(liveness: LivenessMonitor, job: int, items: _Items) -> None:
     """Make the job ready."""
-    now = clock.now().timestamp()
+    now = liveness.clock.now().timestamp()
     state, finished = (JobState.READY, None) if items.count else (JobState.FINISHED, now)
-    with database.transaction() as transaction:
+    with liveness.database.transaction() as transaction:
         add_to_tally(transaction, job, {(ItemStatus.PENDING, ""): items.count})
         transaction.run(
             "UPDATE job SET state = ?, finished = ?, total = ?, digest = ?, loader = NULL WHERE id = ?",
