@@ -11,6 +11,8 @@ from typing import Annotated, ClassVar, Final, Generic, Literal, NamedTuple, Typ
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from connector.organization.fact_source import FactSource, followers, listed, table_name, text, texts_by_language
+
 VERSION: Final = 2  # of the form; a file of another one is refused. 1 did not ask for `column_access`
 
 SLICE = ("opportunity", "opportunityclose", "quote", "quoteclose")  # the tables that a close reads and writes
@@ -42,17 +44,17 @@ class _Fact(BaseModel):
 class TableFact(_Fact):
     """A table of the slice, or one that a lookup of it points at (`target`)."""
 
-    name: Name
-    entity_set: Name
-    schema_name: Name
-    primary_id: Name
-    primary_name: Name = ""
+    name: Annotated[Name, FactSource("LogicalName")]
+    entity_set: Annotated[Name, FactSource("EntitySetName", text)]
+    schema_name: Annotated[Name, FactSource("SchemaName")]
+    primary_id: Annotated[Name, FactSource("PrimaryIdAttribute", text)]
+    primary_name: Annotated[Name, FactSource("PrimaryNameAttribute")] = ""
     target: bool = False
-    user_owned: bool = False
-    transitions_enforced: bool = False
-    change_tracking: bool = False
-    labels: Labels = {}
-    plural_labels: Labels = {}
+    user_owned: Annotated[bool, FactSource("OwnershipType", lambda kind: kind == "UserOwned")] = False
+    transitions_enforced: Annotated[bool, FactSource("EnforceStateTransitions")] = False
+    change_tracking: Annotated[bool, FactSource("ChangeTrackingEnabled")] = False
+    labels: Annotated[Labels, FactSource("DisplayName", texts_by_language)] = {}
+    plural_labels: Annotated[Labels, FactSource("DisplayCollectionName", texts_by_language)] = {}
 
 
 class ColumnFact(_Fact):
@@ -60,22 +62,22 @@ class ColumnFact(_Fact):
 
     key: ClassVar = ("table", "name")
     table: Name
-    name: Name
-    type: Name
-    schema_name: Name = ""
-    custom: bool = False
-    required: Name = "None"
-    create: bool = True
-    update: bool = True
-    read: bool = True
-    secured: bool = False
-    max_length: Whole | None = None
-    precision: Digits | None = None
-    precision_source: Whole | None = None
-    format: Name = ""
-    behavior: Name = ""
-    targets: tuple[Name, ...] = ()
-    labels: Labels = {}
+    name: Annotated[Name, FactSource("LogicalName")]
+    type: Annotated[Name, FactSource("AttributeTypeName.Value")]
+    schema_name: Annotated[Name, FactSource("SchemaName")] = ""
+    custom: Annotated[bool, FactSource("IsCustomAttribute")] = False
+    required: Annotated[Name, FactSource("RequiredLevel.Value")] = "None"
+    create: Annotated[bool, FactSource("IsValidForCreate")] = True
+    update: Annotated[bool, FactSource("IsValidForUpdate")] = True
+    read: Annotated[bool, FactSource("IsValidForRead")] = True
+    secured: Annotated[bool, FactSource("IsSecured")] = False
+    max_length: Annotated[Whole | None, FactSource("MaxLength")] = None
+    precision: Annotated[Digits | None, FactSource("Precision")] = None
+    precision_source: Annotated[Whole | None, FactSource("PrecisionSource")] = None
+    format: Annotated[Name, FactSource("Format")] = ""
+    behavior: Annotated[Name, FactSource("DateTimeBehavior.Value")] = ""
+    targets: Annotated[tuple[Name, ...], FactSource("Targets")] = ()
+    labels: Annotated[Labels, FactSource("DisplayName", texts_by_language)] = {}
 
 
 class ChoiceFact(_Fact):
@@ -84,8 +86,8 @@ class ChoiceFact(_Fact):
     key: ClassVar = ("table", "column", "value")
     table: Name
     column: Name
-    value: Whole
-    labels: Labels = {}
+    value: Annotated[Whole, FactSource("Value")]
+    labels: Annotated[Labels, FactSource("Label", texts_by_language)] = {}
 
 
 class StateFact(_Fact):
@@ -93,10 +95,10 @@ class StateFact(_Fact):
 
     key: ClassVar = ("table", "value")
     table: Name
-    value: Whole
-    default_reason: Whole
-    invariant_name: Name = ""
-    labels: Labels = {}
+    value: Annotated[Whole, FactSource("Value")]
+    default_reason: Annotated[Whole, FactSource("DefaultStatus")]
+    invariant_name: Annotated[Name, FactSource("InvariantName")] = ""
+    labels: Annotated[Labels, FactSource("Label", texts_by_language)] = {}
 
 
 class ReasonFact(_Fact):
@@ -104,10 +106,10 @@ class ReasonFact(_Fact):
 
     key: ClassVar = ("table", "value")
     table: Name
-    value: Whole
-    state: Whole
-    transitions: tuple[Whole, ...] | None = None
-    labels: Labels = {}
+    value: Annotated[Whole, FactSource("Value")]
+    state: Annotated[Whole, FactSource("State")]
+    transitions: Annotated[tuple[Whole, ...] | None, FactSource("TransitionData", followers)] = None
+    labels: Annotated[Labels, FactSource("Label", texts_by_language)] = {}
 
 
 class NavigationFact(_Fact):
@@ -115,9 +117,9 @@ class NavigationFact(_Fact):
 
     key: ClassVar = ("table", "name")
     table: Name
-    name: Name
-    column: Name
-    target: Name
+    name: Annotated[Name, FactSource("ReferencingEntityNavigationPropertyName")]
+    column: Annotated[Name, FactSource("ReferencingAttribute")]
+    target: Annotated[Name, FactSource("ReferencedEntity")]
 
 
 class KeyFact(_Fact):
@@ -125,9 +127,9 @@ class KeyFact(_Fact):
 
     key: ClassVar = ("table", "name")
     table: Name
-    name: Name
-    columns: tuple[Name, ...]
-    status: Name = ""
+    name: Annotated[Name, FactSource("LogicalName")]
+    columns: Annotated[tuple[Name, ...], FactSource("KeyAttributes")]
+    status: Annotated[Name, FactSource("EntityKeyIndexStatus")] = ""
 
 
 class MessageFact(_Fact):
@@ -142,66 +144,66 @@ class StepFact(_Fact):
     """A registered plug-in step of a message that a close sends or sets off. Without a table it runs for all."""
 
     key: ClassVar = ("id",)
-    id: Name
-    name: Name
-    message: Name
-    table: Name = ""
-    plug_in: Name = ""
+    id: Annotated[Name, FactSource("sdkmessageprocessingstepid")]
+    name: Annotated[Name, FactSource("name", text)]
+    message: Annotated[Name, FactSource("sdkmessageid.name")]
+    table: Annotated[Name, FactSource("sdkmessagefilterid.primaryobjecttypecode", table_name)] = ""
+    plug_in: Annotated[Name, FactSource("plugintypeid.typename")] = ""
     origin: Literal["own", "managed", "microsoft"]
-    asynchronous: bool = False
-    stage: Whole = 40
-    rank: Whole = 1
-    columns: tuple[Name, ...] = ()
-    bypassable: bool = True
+    asynchronous: Annotated[bool, FactSource("mode", lambda mode: mode == 1)] = False
+    stage: Annotated[Whole, FactSource("stage")] = 40
+    rank: Annotated[Whole, FactSource("rank", lambda rank: rank or 1)] = 1
+    columns: Annotated[tuple[Name, ...], FactSource("filteringattributes", listed)] = ()
+    bypassable: Annotated[bool, FactSource("canbebypassed")] = True
 
 
 class TimeFact(_Fact):
     """What a plug-in type took on average, over all its messages: a bound, not the time of one of its steps."""
 
     key: ClassVar = ("plug_in",)
-    plug_in: Name
-    average_ms: Amount
-    executions: Whole
-    failure_percent: Amount
+    plug_in: Annotated[Name, FactSource("plugintypeid.typename")]
+    average_ms: Annotated[Amount, FactSource("averageexecutetimeinmilliseconds", lambda mean: float(mean or 0))]
+    executions: Annotated[Whole, FactSource("executecount", lambda count: count or 0)]
+    failure_percent: Annotated[Amount, FactSource("failurepercent", lambda share: float(share or 0))]
 
 
 class ProcessFact(_Fact):
     """A classic workflow or an action of the organization's own; a real-time one may refuse a close."""
 
     key: ClassVar = ("id",)
-    id: Name
-    name: Name
+    id: Annotated[Name, FactSource("workflowid")]
+    name: Annotated[Name, FactSource("name", text)]
     kind: Literal["workflow", "action"]
-    table: Name
-    unique_name: Name = ""
-    real_time: bool = False
-    on_create: bool = False
-    on_delete: bool = False
-    columns: tuple[Name, ...] = ()
-    managed: bool = False
+    table: Annotated[Name, FactSource("primaryentity")]
+    unique_name: Annotated[Name, FactSource("uniquename")] = ""
+    real_time: Annotated[bool, FactSource("mode", lambda mode: mode == 1)] = False
+    on_create: Annotated[bool, FactSource("triggeroncreate")] = False
+    on_delete: Annotated[bool, FactSource("triggerondelete")] = False
+    columns: Annotated[tuple[Name, ...], FactSource("triggeronupdateattributelist", listed)] = ()
+    managed: Annotated[bool, FactSource("ismanaged")] = False
 
 
 class FlowFact(_Fact):
     """A cloud flow's registration. `message` is 1 added, 2 deleted, 3 modified, 4 to 7 combinations of them."""
 
     key: ClassVar = ("id",)
-    id: Name
+    id: Annotated[Name, FactSource("callbackregistrationid")]
     name: Name
-    table: Name
-    message: Whole
-    action: Name = ""
-    scope: Whole = 4
-    run_as: Whole | None = None
-    columns: tuple[Name, ...] = ()
-    filter: Annotated[str, Field(max_length=100_000)] = ""
+    table: Annotated[Name, FactSource("entityname", text)]
+    message: Annotated[Whole, FactSource("message")]
+    action: Annotated[Name, FactSource("sdkmessagename")] = ""
+    scope: Annotated[Whole, FactSource("scope", lambda scope: scope or 4)] = 4
+    run_as: Annotated[Whole | None, FactSource("runas")] = None
+    columns: Annotated[tuple[Name, ...], FactSource("filteringattributes", listed)] = ()
+    filter: Annotated[str, Field(max_length=100_000), FactSource("filterexpression")] = ""
 
 
 class CurrencyFact(_Fact):
     """A currency: its ISO code and the decimals of its amounts."""
 
     key: ClassVar = ("code",)
-    code: Name
-    precision: Digits
+    code: Annotated[Name, FactSource("isocurrencycode")]
+    precision: Annotated[Digits, FactSource("currencyprecision")]
     base: bool = False
 
 
@@ -335,11 +337,6 @@ def sorted_section(facts: list[FactT], read: Coverage = Coverage.ALL, why: str =
     """Return a section of these rows in the order of their keys, each row once."""
     by_key = {key_of(fact): fact for fact in facts}
     return Section(read=read, why=why, rows=tuple(by_key[key] for key in sorted(by_key)))
-
-
-def unread(read: Coverage, why: str) -> Section[FactT]:
-    """Return a section without rows, and why it has none."""
-    return Section(read=read, why=why)
 
 
 def key_of(fact: _Fact) -> tuple[str, ...]:

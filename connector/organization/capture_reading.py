@@ -44,7 +44,6 @@ from connector.organization.capture_model import (
     TimeFact,
     VolumeFact,
     sorted_section,
-    unread,
 )
 from connector.organization.definition_reading import (
     access_facts,
@@ -53,8 +52,8 @@ from connector.organization.definition_reading import (
     read_definitions,
     step_fact,
     table_filter,
-    time_fact,
 )
+from connector.organization.fact_source import fact_of
 from connector.organization.safe_requests import ReadingOnly
 
 EVENTS = ("Win", "Lose", "Close", "SetState", "Update", "Create", "Delete")
@@ -118,7 +117,9 @@ class CaptureReading:
         same = old is not None and stamp and all(getattr(old, name) == value for name, value in head.items())
         sections = {name: getattr(old, name) for name in DEFINITIONS} if same else self._definitions()
         sections |= self._rest(user, privileges, settings_row, volumes=volumes)
-        probe_answers = answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`.")
+        probe_answers = answers or Section(
+            read=Coverage.NOT_ASKED, why="Ask with `connector doctor --probe OPPORTUNITY`."
+        )
         seen = self._reads.seen_with(old.limits.rows if old is not None else ())
         return Capture(
             capture=VERSION,
@@ -163,21 +164,23 @@ class CaptureReading:
             "times": self._section(self._times),
             "processes": logic.processes,
             "flows": logic.flows,
-            "volumes": self._counted(depths) if volumes else unread(Coverage.NOT_ASKED, "Capture with --volumes."),
+            "volumes": self._counted(depths)
+            if volumes
+            else Section(read=Coverage.NOT_ASKED, why="Capture with --volumes."),
         }
 
     def _definitions(self) -> dict[str, Section[Any]]:
         try:
             return read_definitions(self._api)
         except ServiceError as error:
-            return dict.fromkeys(DEFINITIONS, unread(Coverage.REFUSED, _refused(error)))
+            return dict.fromkeys(DEFINITIONS, Section(read=Coverage.REFUSED, why=_refused(error)))
 
     def _section(self, read: Callable[[], Section[T]]) -> Section[T]:  # type: ignore[type-var]
         """Return what `read` returns, or a section that says why it was refused."""
         try:
             return read()
         except ServiceError as error:
-            return unread(Coverage.REFUSED, _refused(error))
+            return Section(read=Coverage.REFUSED, why=_refused(error))
 
     def _tried(self, read: Callable[[], T]) -> T | None:
         try:
@@ -198,7 +201,7 @@ class CaptureReading:
     def _column_access(self, user: UUID) -> Section[ColumnAccessFact]:
         rules = table_rules(self._api.send(TABLE_RULES), _SUBJECT)
         if rules is None:
-            return unread(Coverage.REFUSED, "Which columns are secured could not be read.")
+            return Section(read=Coverage.REFUSED, why="Which columns are secured could not be read.")
         if not rules.secured:
             return sorted_section([])
         answer = self._api.read_object(access_questions([user], rules)[-1], _SUBJECT)
@@ -210,23 +213,15 @@ class CaptureReading:
 
     def _settings(self, row: Row | None) -> Section[SettingFact]:
         if row is None:
-            return unread(Coverage.REFUSED, "The organization's settings could not be read.")
+            return Section(read=Coverage.REFUSED, why="The organization's settings could not be read.")
         return sorted_section([SettingFact(name=name, value=row.get(name)) for name in _SETTINGS])
 
     def _currencies(self, settings: Row | None) -> Section[CurrencyFact]:
         rows = self._rows("transactioncurrencies?$select=isocurrencycode,currencyprecision&$filter=statecode%20eq%200")
         base = (settings or {}).get("_basecurrencyid_value")
         with decoding(_SUBJECT):
-            return sorted_section(
-                [
-                    CurrencyFact(
-                        code=row["isocurrencycode"],
-                        precision=row["currencyprecision"],
-                        base=row["transactioncurrencyid"] == base,
-                    )
-                    for row in rows
-                ]
-            )
+            facts = [fact_of(CurrencyFact, row, base=row["transactioncurrencyid"] == base) for row in rows]
+            return sorted_section(facts)
 
     def _messages(self) -> Section[MessageFact]:
         facts = [MessageFact(name=row["name"]) for row in self._rows(named_messages(ACTIONS).path)]
@@ -254,7 +249,7 @@ class CaptureReading:
             "&$expand=plugintypeid($select=typename)"
         )
         with decoding(_SUBJECT):
-            return sorted_section([time_fact(row) for row in rows if row.get("plugintypeid")])
+            return sorted_section([fact_of(TimeFact, row) for row in rows if row.get("plugintypeid")])
 
     def _processes(self) -> Section[ProcessFact]:
         tables = "%20or%20".join(table_filter("primaryentity"))
