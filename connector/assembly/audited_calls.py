@@ -24,9 +24,7 @@ from connector.closing.model import Intent, ReopenIntent, Report, ReportStatus
 from connector.closing.report import audit_data
 from connector.errors import InputError, LedgerError
 from connector.ledger.audit import AuditEntry, AuditSource
-from connector.ledger.ledger import Ledger
 from connector.ledger.store import SMALL_CACHE, open_ledger
-from connector.settings.settings import Settings
 
 STORE_PATIENCE = 8.0
 """Seconds for which an answer of a shared store is waited for."""
@@ -110,51 +108,33 @@ def audited(
 
     Where no entry can be written, that is said, and the action goes on.
     """
-    started, user = started_by(), connection.clients[0].user
+    started, user, settings = started_by(), connection.clients[0].user, connection.settings
     by, door = str(started["started_by"]), str(started.get("door", "command"))
     source = AuditSource(door, by, socket.gethostname(), user, connection.base_url)
-    entries = [AuditEntry("", intent.opportunity_id, source) for intent in intents]
+    entries, numbers = [AuditEntry("", intent.opportunity_id, source) for intent in intents], list[int]()
     with ExitStack() as closing:
-        opened = _begun(connection.settings, entries, closing, tell)
+        try:
+            store = open_ledger(settings.store, SystemClock(), cache=SMALL_CACHE, patience=STORE_PATIENCE)
+            audit = closing.enter_context(store).audit
+            audit.forget(settings.log_days)
+            numbers = [audit.begin(entry) for entry in entries]
+        except LedgerError as error:
+            tell(_not_kept(error))
+
+        def end(reports: Sequence[Report]) -> None:
+            try:
+                for number, entry, report, intent in zip(numbers, entries, reports, intents, strict=False):
+                    audit.end(number, replace(entry, event=report.status.value, details=audit_data(report, intent)))
+            except LedgerError as error:
+                tell(_not_kept(error))
+
         try:
             reports = act()
         except InputError as error:  # it is raised before anything is done
-            failed = [Report(intent.opportunity_id, ReportStatus.FAILED, error=error) for intent in intents]
-            _end(opened, entries, failed, intents, tell)
+            end([Report(intent.opportunity_id, ReportStatus.FAILED, error=error) for intent in intents])
             raise
-        _end(opened, entries, reports, intents, tell)
+        end(reports)
         return reports
-
-
-def _end(
-    opened: tuple[Ledger, list[int]] | None,
-    entries: Sequence[AuditEntry],
-    reports: Sequence[Report],
-    intents: Sequence[AnyIntent],
-    tell: Callable[[str], None],
-) -> None:
-    if opened is None:
-        return
-    ledger, numbers = opened
-    try:
-        for number, entry, report, intent in zip(numbers, entries, reports, intents, strict=True):
-            details = audit_data(report, intent)
-            ledger.audit.end(number, replace(entry, event=report.status.value, details=details))
-    except LedgerError as error:
-        tell(_not_kept(error))
-
-
-def _begun(
-    settings: Settings, entries: Sequence[AuditEntry], closing: ExitStack, tell: Callable[[str], None]
-) -> tuple[Ledger, list[int]] | None:
-    try:
-        ledger = open_ledger(settings.store, SystemClock(), cache=SMALL_CACHE, patience=STORE_PATIENCE)
-        closing.callback(ledger.close)
-        ledger.audit.forget(settings.log_days)
-        return ledger, [ledger.audit.begin(entry) for entry in entries]
-    except LedgerError as error:
-        tell(_not_kept(error))
-        return None
 
 
 def _not_kept(error: LedgerError) -> str:
