@@ -46,7 +46,7 @@ from connector.closing.record_keys import RecordKey
 from connector.closing.report import preview_data, report_data
 from connector.closing.verify import standing
 from connector.errors import ConnectorError, InputError
-from connector.organization.kept_answers import basis_of, basis_text
+from connector.organization.kept_answers import basis_data, basis_text
 from connector.settings.settings import Settings
 
 
@@ -106,7 +106,7 @@ def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None =
         if effects is not None:
             planned = with_effects(planned, effects)
         if wants_json():
-            more: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
+            more: dict[str, object] = {"basis": basis_data(kept)}
             more |= {"side_effects": effects.data()} if effects is not None else {}
             print_json(preview_data(planned, already) | around.data() | more)
         else:

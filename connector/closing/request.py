@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -196,18 +198,11 @@ def _reason(value: object) -> int | str:
     return value.strip() if isinstance(value, str) else value
 
 
-def _outcome(value: object) -> Outcome:
+def _word(words: type[StrEnum], problem: str, value: object) -> StrEnum:
     try:
-        return Outcome(str(value).strip().lower())
+        return words(str(value).strip().lower())
     except ValueError:
-        raise ValueError(f"{shown(value)} is not an outcome; say won or lost") from None
-
-
-def _drafts(value: object) -> DraftPolicy:
-    try:
-        return DraftPolicy(str(value).strip().lower())
-    except ValueError:
-        raise ValueError(f"{shown(value)} is no policy for drafts; say one of {', '.join(DraftPolicy)}") from None
+        raise ValueError(f"{shown(value)} {problem}") from None
 
 
 def _text(value: object) -> str:
@@ -226,13 +221,13 @@ _READ: Mapping[FieldKind, Callable[[object], object]] = {
     FieldKind.RECORD_ID: _record_id,
     FieldKind.RECORD_NAME: _record_name,
     FieldKind.RECORD_IDS: _record_ids,
-    FieldKind.OUTCOME: _outcome,
+    FieldKind.OUTCOME: partial(_word, Outcome, "is not an outcome; say won or lost"),
     FieldKind.REASON: _reason,
     FieldKind.DAY: _day,
     FieldKind.AMOUNT: _revenue,
     FieldKind.FLAG: _flag,
     FieldKind.TEXT: _text,
-    FieldKind.DRAFTS: _drafts,
+    FieldKind.DRAFTS: partial(_word, DraftPolicy, f"is no policy for drafts; say one of {', '.join(DraftPolicy)}"),
 }
 
 

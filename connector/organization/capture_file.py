@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,7 @@ class Difference:
 
     def data(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {
-            "section": self.section, "row": self.row, "change": self.change, "before": self.before, "after": self.after
-        }  # fmt: skip
+        return asdict(self)
 
     def line(self) -> str:
         """Return it as a line for people."""

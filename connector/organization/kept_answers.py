@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -51,32 +50,6 @@ class KeptAnswers(BaseModel):
         return "another user asked" if caller and caller != self.caller else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """Something that a plan takes for true, and how it is known: asked, documented or assumed."""
-
-    fact: str
-    value: str
-    known: str
-    asked: str = ""
-
-    def data(self) -> dict[str, str]:
-        """Return it as plain data."""
-        return {"fact": self.fact, "value": self.value, "known": self.known} | (
-            {"on": self.asked} if self.asked else {}
-        )
-
-
-def basis_of(kept: KeptAnswers | None) -> list[Basis]:
-    """Return what plans rest on with these answers."""
-    basis = []
-    for question, (value, known, sentence) in ASSUMED.items():
-        answer = kept.value(question) if kept else ""
-        day = f"{kept.asked:%Y-%m-%d}" if kept and answer else ""
-        basis.append(Basis(sentence, answer or value, "asked" if answer else known, day))
-    return basis
-
-
 _KNOWN = {
     "asked": "Asked of this organization",
     "documented": "Documented by Microsoft",
@@ -84,14 +57,25 @@ _KNOWN = {
 }
 
 
+def basis_data(kept: KeptAnswers | None) -> list[dict[str, str]]:
+    """Return what plans rest on with these answers: each fact, its value and how it is known, `on` which day asked."""
+    basis = []
+    for question, (value, known, sentence) in ASSUMED.items():
+        if kept and (answer := kept.value(question)):
+            basis.append({"fact": sentence, "value": answer, "known": "asked", "on": f"{kept.asked:%Y-%m-%d}"})
+        else:
+            basis.append({"fact": sentence, "value": value, "known": known})
+    return basis
+
+
 def basis_text(kept: KeptAnswers | None) -> str:
     """Return what plans rest on with these answers, in words: what was asked, what is documented, what is assumed."""
-    basis, parts = basis_of(kept), []
+    basis, parts = basis_data(kept), []
     for known, title in _KNOWN.items():
         facts = [
-            each.fact if each.value == ASSUMED[question][0] else f"not so: {each.fact} ({each.value})"
-            for question, each in zip(ASSUMED, basis, strict=True)
-            if each.known == known
+            each["fact"] if each["value"] == usual else f"not so: {each['fact']} ({each['value']})"
+            for (usual, _, _), each in zip(ASSUMED.values(), basis, strict=True)
+            if each["known"] == known
         ]
         if facts:
             day = f" ({kept.asked:%Y-%m-%d})" if kept and known == "asked" else ""

@@ -33,7 +33,7 @@ from connector.dataverse.answers import decoding
 from connector.dataverse.webapi import read_set
 from connector.errors import ConnectorError
 from connector.organization.capture_reading import read_metadata_stamp
-from connector.organization.kept_answers import basis_of, basis_text
+from connector.organization.kept_answers import basis_data, basis_text
 from connector.organization.safe_requests import CHANGED, RowAnswer, RowSample, asked_data
 from connector.organization.side_effects import SideEffects
 from connector.settings.settings import Settings
@@ -143,7 +143,7 @@ def show_job_plan(
             write_plan_review(review, path, read_names(connection))
         kept = fresh_answers(settings, SystemClock().now())
         if wants_json():
-            basis: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
+            basis: dict[str, object] = {"basis": basis_data(kept)}
             basis |= {"review": str(review)} if review else {}
             basis |= {"answers": [answer.data() for answer in counter.answers]} if ask else {}
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
