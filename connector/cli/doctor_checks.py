@@ -9,6 +9,7 @@ from uuid import UUID
 
 from connector.assembly import Connection
 from connector.assembly.asked_answers import answers_path
+from connector.bulk.words import duration
 from connector.cli.doctor_offer import Check, Verdict, examine_offer, examine_what_runs, of_failure
 from connector.clock import Clock
 from connector.dataverse.diagnosis import Diagnosis, SignedInUser
@@ -140,16 +141,15 @@ def examine_privileges(diagnosis: Diagnosis, *, impersonating: UUID | None) -> I
         return
     missing = {*NEEDED_PRIVILEGES, *SOMETIMES_NEEDED} - set(held)
     role = "Give a security role with it to the acting user in the Power Platform admin center."
-    for name, purpose in NEEDED_PRIVILEGES.items():
-        if name in missing:
-            yield Check(f"privilege {name}", Verdict.FAILED, f"Missing {name}, needed for {purpose}.", role)
+    for purposes, verdict, needed in (
+        (NEEDED_PRIVILEGES, Verdict.FAILED, "needed"),
+        (SOMETIMES_NEEDED, Verdict.WARNING, "needed only"),
+    ):
+        for name in (name for name in purposes if name in missing):
+            yield Check(f"privilege {name}", verdict, f"Missing {name}, {needed} for {purposes[name]}.", role)
     if not may_act:
-        name = IMPERSONATION
-        sentence = f"Missing {name}, which the user that signs in needs to act as another."
-        yield Check(f"privilege {name}", Verdict.FAILED, sentence, "Give that user the role Delegate.")
-    for name, purpose in SOMETIMES_NEEDED.items():
-        if name in missing:
-            yield Check(f"privilege {name}", Verdict.WARNING, f"Missing {name}, needed only for {purpose}.", role)
+        sentence = f"Missing {IMPERSONATION}, which the user that signs in needs to act as another."
+        yield Check(f"privilege {IMPERSONATION}", Verdict.FAILED, sentence, "Give that user the role Delegate.")
     shallow = [f"{name} ({held[name]})" for name in NEEDED_PRIVILEGES if name in held and held[name] != "Global"]
     if shallow:
         sentence = (
@@ -170,16 +170,9 @@ def examine_clock(signed_in: SignedInUser, clock: Clock) -> Check:
         return Check("clock", Verdict.OK, "Agrees with the organization's to the minute.")
     verdict = Verdict.FAILED if skew >= SKEW_TOO_LARGE else Verdict.WARNING
     where = "ahead of" if ahead > timedelta() else "behind"
-    sentence = f"This machine's clock is {_duration(skew)} {where} the organization's."
+    sentence = f"This machine's clock is {duration(skew.total_seconds())} {where} the organization's."
     remedy = "Set this machine's clock: what a certificate signs is refused when it is minutes off."
     return Check("clock", verdict, sentence, remedy)
-
-
-def _duration(span: timedelta) -> str:
-    for unit, name in ((timedelta(days=1), "days"), (timedelta(hours=1), "hours"), (timedelta(minutes=1), "minutes")):
-        if span >= 2 * unit:
-            return f"{span / unit:.0f} {name}"
-    return f"{span.total_seconds():.0f} seconds"
 
 
 def examine_limits(signed_in: SignedInUser) -> Check:
@@ -206,23 +199,16 @@ def examine_limits(signed_in: SignedInUser) -> Check:
 def _examine_answers(settings: Settings, diagnosis: Diagnosis, clock: Clock) -> Check:
     """Say what plans rest on here, and whether it should be asked again."""
     try:
-        good, sentence = state_of_answers(settings, diagnosis, clock)
+        kept = read_answers(answers_path(settings))
+        why = kept.stale(clock.now(), diagnosis.version(), caller_mark(diagnosis.acting_user())) if kept else ""
     except ConnectorError as error:
         return Check("answers", Verdict.WARNING, error.message, error.remedy)
-    verdict = {None: Verdict.SKIPPED, False: Verdict.WARNING, True: Verdict.OK}[good]
-    return Check("answers", verdict, sentence, "" if good else ASK_AGAIN)
+    if kept is None:
+        return Check("answers", Verdict.SKIPPED, f"Never asked. Plans rely on this. {basis_text(None)}.", ASK_AGAIN)
+    if why:
+        return Check("answers", Verdict.WARNING, f"They should be asked again: {why}.", ASK_AGAIN)
+    return Check("answers", Verdict.OK, f"Plans rely on this. {basis_text(kept)}.")
 
 
 def _skipped(*names: str, because: str) -> Iterator[Check]:
     yield from (Check(name, Verdict.SKIPPED, f"Not looked at: {because}.") for name in names)
-
-
-def state_of_answers(settings: Settings, diagnosis: Diagnosis, clock: Clock) -> tuple[bool | None, str]:
-    """Return whether the kept answers are good (None: never asked), and what plans rely on. Raises ConnectorError."""
-    kept = read_answers(answers_path(settings))
-    version, caller = diagnosis.version(), caller_mark(diagnosis.acting_user())
-    if kept is None:
-        return None, f"Never asked. Plans rely on this. {basis_text(None)}."
-    if why := kept.stale(clock.now(), version, caller):
-        return False, f"They should be asked again: {why}."
-    return True, f"Plans rely on this. {basis_text(kept)}."

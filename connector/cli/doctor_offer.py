@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
@@ -56,27 +56,36 @@ OTHER_NAMES: Mapping[str, frozenset[str]] = MappingProxyType(
 
 def examine_offer(diagnosis: Diagnosis, organization: Organization, close_action: str) -> Iterator[Check]:
     """Yield what the organization has of what closing needs."""
-    try:
-        metadata = organization.metadata()
-        yield from examine_knowledge(metadata)
-        yield from examine_status_reasons(metadata)
-    except ConnectorError as error:
-        yield of_failure("status reasons", Verdict.FAILED, error)
+    yield from _tried("status reasons", Verdict.FAILED, "", lambda: _examine_metadata(organization.metadata()))
     plug_in_names = frozenset().union(*OTHER_NAMES.values())
     names = {*STANDARD_MESSAGES, *plug_in_names, *PROJECT_MESSAGES, *([close_action] if close_action else [])}
-    try:
-        yield from examine_messages(diagnosis.messages(sorted(names)), close_action)
-    except ConnectorError as error:
-        yield of_failure("messages", Verdict.WARNING, error, "They could not be listed. ")
-    yield _examine_batch(diagnosis)
+    yield from _tried(
+        "messages",
+        Verdict.WARNING,
+        "They could not be listed. ",
+        lambda: examine_messages(diagnosis.messages(sorted(names)), close_action),
+    )
+    yield from _tried("batches", Verdict.WARNING, "A batch could not be tried. ", lambda: _examine_batch(diagnosis))
 
 
 def examine_what_runs(connection: Connection, clock: Clock) -> Iterator[Check]:
     """Yield the day of a close without a date, the decimals of currencies, and the own logic that a close sets off."""
+    reading, organization = CaptureReading(connection.api, clock), connection.organization
+    opening = "It could not be read. "
+    yield from _tried("own logic", Verdict.WARNING, opening, lambda: facts_of(reading, organization.metadata()))
+
+
+def _tried(name: str, verdict: Verdict, opening: str, examine: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """Yield what is found, and last why no more could be."""
     try:
-        yield from facts_of(CaptureReading(connection.api, clock), connection.organization.metadata())
+        yield from examine()
     except ConnectorError as error:
-        yield of_failure("own logic", Verdict.WARNING, error, "It could not be read. ")
+        yield of_failure(name, verdict, error, opening)
+
+
+def _examine_metadata(metadata: OrganizationMetadata) -> Iterator[Check]:
+    yield from examine_knowledge(metadata)
+    yield from examine_status_reasons(metadata)
 
 
 def examine_knowledge(metadata: OrganizationMetadata) -> Iterator[Check]:
@@ -91,16 +100,14 @@ def examine_knowledge(metadata: OrganizationMetadata) -> Iterator[Check]:
             yield Check("secured columns", Verdict.WARNING, sentence, profile)
 
 
-def _examine_batch(diagnosis: Diagnosis) -> Check:
+def _examine_batch(diagnosis: Diagnosis) -> Iterator[Check]:
     """Look whether reads can be sent as a batch; whether a change set can is seen only when one is written."""
-    try:
-        accepted = diagnosis.accepts_batches()
-    except ConnectorError as error:
-        return of_failure("batches", Verdict.WARNING, error, "A batch could not be tried. ")
-    if accepted:
-        return Check("batches", Verdict.OK, "$batch is answered, so a close can be one transaction.")
-    sentence = "$batch is not answered as documented, so closes are done step by step."
-    return Check("batches", Verdict.WARNING, sentence, "Check that no proxy changes requests with multipart bodies.")
+    if diagnosis.accepts_batches():
+        yield Check("batches", Verdict.OK, "$batch is answered, so a close can be one transaction.")
+    else:
+        sentence = "$batch is not answered as documented, so closes are done step by step."
+        remedy = "Check that no proxy changes requests with multipart bodies."
+        yield Check("batches", Verdict.WARNING, sentence, remedy)
 
 
 def examine_status_reasons(metadata: OrganizationMetadata) -> Iterator[Check]:
