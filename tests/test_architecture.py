@@ -90,7 +90,7 @@ BUDGETS = {
     ("cli",): (4_200, 5_525),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_512),
 }
-MOST_FILES = 317
+MOST_FILES = 314
 """Files aimed at: 220. The number only goes down."""
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390

@@ -20,9 +20,8 @@ from pydantic import BaseModel, ValidationError
 
 from connector.closing.bypass import Bypass, read_bypass
 from connector.errors import SettingsError
-from connector.settings.identities import identities, no_identities, text_of
 from connector.settings.service_settings import COLLECTORS, ServiceSettings
-from connector.settings.settings import Settings
+from connector.settings.settings import Settings, identities, no_identities, text_of
 from connector.settings.variables import EMULATOR_SCHEME, Variables, sentences
 
 _NAME = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*", re.ASCII)

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.closing.close import fulfil
-from connector.closing.digest import make_plan
 from connector.closing.model import (
     Intent,
     OpportunityState,
@@ -25,9 +24,10 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.pieces import MOST_PLANS, PlanParts, same_steps
+from connector.closing.step_words import make_plan
 from connector.errors import Rejected, RepeatedUndo, Stale, StateConflict
 from tests.closing.small_organization import OPPORTUNITY_ID, SmallOrganization, organization, quote_id
-from tests.closing.test_verify import step
+from tests.closing.test_goal import step
 
 WON = Intent(OPPORTUNITY_ID, Outcome.WON)
 PlugIn = Callable[[SmallOrganization, Step], None]
