@@ -38,7 +38,7 @@ from connector.cli.bulk.run_job import (
     work_with,
 )
 from connector.cli.failure_text import ExitCode
-from connector.cli.lazy import CommandGroup, examples
+from connector.cli.lazy import FILE, CommandGroup, examples
 from connector.cli.run_options import (
     STORE_ONLY,
     agree,
@@ -250,12 +250,8 @@ def retry(*, name: str, refused: bool, yes: bool) -> int:
 
 @bulk.command(epilog=examples("bulk report june --out june.html", "bulk report june --dead-letters again.csv"))
 @job_argument()
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Every row with what came of it.")
-@click.option(
-    "--dead-letters",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The refused and failed rows, as input for another run.",
-)
+@click.option("--out", type=FILE, help="Every row with what came of it.")
+@click.option("--dead-letters", type=FILE, help="The refused and failed rows, as input for another run.")
 @run_options
 def report(*, name: str, out: Path | None, dead_letters: Path | None) -> int:
     """Write what came of the rows to files.

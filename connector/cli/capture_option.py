@@ -11,6 +11,7 @@ import click
 
 from connector.assembly import Connection
 from connector.assembly.asked_answers import kept_capture_path
+from connector.cli.lazy import FILE
 from connector.cli.screen import tell
 from connector.closing.close import Preview
 from connector.closing.model import Plan, Refusal
@@ -26,7 +27,7 @@ _AND = "+"
 capture_option = click.option(
     "--capture",
     "capture_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="Say what would be set off, by this capture; without it by the last one of `connector org capture`.",
 )
 

@@ -19,7 +19,7 @@ from connector.cli.doctor_checks import examine
 from connector.cli.doctor_offer import Check, Verdict
 from connector.cli.failure_text import ExitCode
 from connector.cli.intent_options import opportunity_id
-from connector.cli.lazy import examples
+from connector.cli.lazy import FILE, examples
 from connector.cli.run_options import read_settings, require_terminal, run_options, wants_json, yes_option
 from connector.cli.screen import TextTable, colored, legible, print_json, room, say, show, tell
 from connector.clock import SystemClock
@@ -50,7 +50,7 @@ _COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"
     help="Ask by change sets that must fail, on this open opportunity with a draft and an active quote.",
 )
 @click.option("--make-one", is_flag=True, help="Make an opportunity to ask on, in a sandbox, and remove it again.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the answers to this file too.")
+@click.option("--out", type=FILE, help="Write the answers to this file too.")
 @yes_option
 @run_options
 def doctor(*, asked_on: UUID | None, make_one: bool, out: Path | None, yes: bool) -> int:

@@ -16,7 +16,16 @@ from urllib.parse import quote
 
 import click
 
-from connector.cli.lazy import CommandGroup, Decorator, examples, keep_under, options_under, with_options
+from connector.cli.lazy import (
+    FILE,
+    INPUT,
+    CommandGroup,
+    Decorator,
+    examples,
+    keep_under,
+    options_under,
+    with_options,
+)
 from connector.cli.run_options import json_option, verbose_option, wants_json
 from connector.cli.screen import print_json
 from connector.emulator.command import serve
@@ -29,8 +38,6 @@ from connector.emulator.world.custom_logic import LogicError
 from connector.emulator.world.customization import ImportRefused
 from connector.errors import SettingsError
 
-_READ = click.Path(exists=True, dir_okay=False, path_type=Path)
-_WRITTEN = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _KEPT = "connector.cli.emulator_command"
 _DEFAULTS = ServeOptions()
@@ -38,24 +45,24 @@ _OPTIONS: tuple[tuple[str, str | None, Any, str], ...] = (
     ("--db", "FILE", None, "The SQLite file that keeps the records; default: in memory."),
     ("--host", "ADDRESS", None, "The address to listen on."),
     ("--port", "N", click.IntRange(0, 65535), "The port; 0 picks a free one."),
-    ("--ready-file", "FILE", _WRITTEN, "Write a JSON file with addresses and credentials when ready."),
-    ("--env-file", "FILE", _WRITTEN, "Write the same as settings, for --env-file of the other commands."),
+    ("--ready-file", "FILE", FILE, "Write a JSON file with addresses and credentials when ready."),
+    ("--env-file", "FILE", FILE, "Write the same as settings, for --env-file of the other commands."),
     ("--empty", None, None, "Do not fill an empty organization with made-up records."),
     ("--opportunities", "N", click.IntRange(0), "How many open opportunities to make up."),
     ("--scenario", "NAME", None, "A situation to start from instead, such as project-operations or west-of-utc."),
-    ("--customizations", "FILE", _READ, "Columns, keys and status reasons in JSON; see `connector docs emulator`."),
-    ("--like", "FILE", _READ, "Imitate the organization of a capture; see `connector docs organization`."),
+    ("--customizations", "FILE", INPUT, "Columns, keys and status reasons in JSON; see `connector docs emulator`."),
+    ("--like", "FILE", INPUT, "Imitate the organization of a capture; see `connector docs organization`."),
     (
         "--stand-ins",
         "FILE",
-        _WRITTEN,
+        FILE,
         "Which plug-in stands in for each step of --like; the file is made if it is missing.",
     ),
     ("--volumes", None, None, "With --like: as many opportunities and quotes as the capture counted."),
     ("--applications", "N", click.IntRange(1, 99), "How many applications can sign in; --env-file lists them."),
     ("--servers", "N", click.IntRange(1), "How many web servers to act as; each has limits of its own."),
-    ("--fault-plan", "FILE", _READ, "A JSON file with the faults to play."),
-    ("--plugins", "FILE.py", _READ, "Python file with the organization's logic: plugin(context), flow(context)."),
+    ("--fault-plan", "FILE", INPUT, "A JSON file with the faults to play."),
+    ("--plugins", "FILE.py", INPUT, "Python file with the organization's logic: plugin(context), flow(context)."),
     (
         "--clock",
         None,
@@ -250,7 +257,7 @@ ACTS: Mapping[str, Act] = MappingProxyType(
     "--ready-file",
     metavar="FILE",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT,
     help="The file that the emulator wrote when it was ready.",
 )
 def control(*, action: str, argument: str, ready_file: Path) -> None:

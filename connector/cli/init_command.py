@@ -14,7 +14,7 @@ import click
 from connector.assembly import connect
 from connector.cli.doctor_command import examined
 from connector.cli.failure_text import ExitCode
-from connector.cli.lazy import examples
+from connector.cli.lazy import FILE, examples
 from connector.cli.run_options import verbose_option
 from connector.cli.screen import say
 from connector.errors import SettingsError
@@ -36,9 +36,7 @@ WINDOWS = sys.platform == "win32"
 @click.command(epilog=examples("init", "init --from az --url https://ORG.crm4.dynamics.com", "init --example"))
 @click.option("--url", metavar="ADDRESS", help="The organization's address; asked for without it.")
 @click.option("--from", "method", type=click.Choice([*_METHODS, "az"]), help="How to sign in; asked for without it.")
-@click.option(
-    "--out", default=".env", type=click.Path(dir_okay=False, path_type=Path), help="The file to write. Default: .env."
-)
+@click.option("--out", default=".env", type=FILE, help="The file to write. Default: .env.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @click.option("--example", is_flag=True, help="Print every setting with its explanation and default; do nothing else.")
 @verbose_option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +12,9 @@ import click
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 """What gives a command an option or an argument."""
+FILE = click.Path(dir_okay=False, path_type=Path)
+INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""The types of options that name a file: any, and one that is there to be read."""
 
 
 class CommandGroup(click.Group):

@@ -11,12 +11,10 @@ import click
 from connector.assembly import connect
 from connector.assembly.asked_answers import fresh_answers, kept_capture_path
 from connector.cli.failure_text import ExitCode
-from connector.cli.lazy import CommandGroup, examples
+from connector.cli.lazy import FILE, CommandGroup, examples
 from connector.cli.run_options import json_option, read_settings, run_options, wants_json
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.clock import SystemClock
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group(cls=CommandGroup, epilog=examples("org capture --out contoso.json", "org diff before.json contoso.json"))
@@ -25,7 +23,7 @@ def org() -> None:
 
 
 @org.command(epilog=examples("org capture --out contoso.json", "org capture --out contoso.json --volumes"))
-@click.option("--out", type=_FILE, required=True, help="The file; one of this organization is brought up to date.")
+@click.option("--out", type=FILE, required=True, help="The file; one of this organization is brought up to date.")
 @click.option("--volumes", is_flag=True, help="Count opportunities by state and their quotes: pages of 5,000 rows.")
 @run_options
 def capture(*, out: Path, volumes: bool) -> int:
@@ -61,8 +59,8 @@ def capture(*, out: Path, volumes: bool) -> int:
 
 
 @org.command(epilog=examples("org diff before.json after.json"))
-@click.argument("old", type=_FILE)
-@click.argument("new", type=_FILE)
+@click.argument("old", type=FILE)
+@click.argument("new", type=FILE)
 @json_option
 def diff(*, old: Path, new: Path) -> int:
     """Show what changed between two captures, a line each.

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
@@ -15,7 +14,7 @@ import click
 
 from connector.cli.failure_text import ExitCode
 from connector.cli.intent_options import check_addresses
-from connector.cli.lazy import keep_under, options_under, with_options
+from connector.cli.lazy import INPUT, keep_under, options_under, with_options
 from connector.cli.screen import broken, print_json, room, say
 from connector.closing.bypass import bypass_of, read_bypass
 from connector.settings.environment import load
@@ -31,7 +30,7 @@ json_option = _option("--json", is_flag=True, help="Print exactly one JSON objec
 
 env_file_option = _option(
     "--env-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT,
     help="Read settings from this file; without it from `.env` in the current folder, if there is one. "
     "The environment wins over the file.",
 )

@@ -18,7 +18,7 @@ from connector.bulk.source import Source
 from connector.bulk.words import command_line, limits_words
 from connector.cli.capture_option import capture_option
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
-from connector.cli.lazy import keep_under, options_under, with_options
+from connector.cli.lazy import FILE, INPUT, keep_under, options_under, with_options
 from connector.cli.run_options import yes_option
 from connector.cli.screen import tell
 from connector.cli.worker_command import shared
@@ -68,7 +68,7 @@ source_options = with_options(
     _option("--null", "nulls", multiple=True, metavar="WORD", help="A word for an empty cell; may be repeated."),
     _option(
         "--rejects",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=FILE,
         metavar="FILE.csv",
         help="Write the rows that cannot be used to this file, with the reasons; use the others.",
     ),
@@ -105,7 +105,7 @@ source_options = with_options(
     _option(
         "--fetchxml",
         metavar="FILE.xml",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=INPUT,
         help="Instead of a file of rows: the opportunities that a query in FetchXML finds.",
     ),
     intent_options,
@@ -209,11 +209,7 @@ _EXAMPLE = 'Write a table for each column, as [outcome], and under it lines as "
 
 
 plan_options = with_options(
-    click.option(
-        "--out",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The plan file; else FILE with .plan.jsonl. As .xlsx or .html: beside that.",
-    ),
+    click.option("--out", type=FILE, help="The plan file; else FILE with .plan.jsonl. As .xlsx or .html: beside that."),
     capture_option,
     click.option(
         "--ask",

@@ -13,7 +13,7 @@ from connector.bulk.planning import read_head, read_summary
 from connector.bulk.words import BINDS, duration
 from connector.cli.bulk.process import opened
 from connector.cli.failure_text import ExitCode
-from connector.cli.lazy import examples
+from connector.cli.lazy import FILE, INPUT, examples
 from connector.cli.run_options import STORE_ONLY, bypass_options, read_settings, run_options, wants_json
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.emulator.seeding.twin import TwinRefused, read_twin
@@ -25,7 +25,6 @@ from connector.rehearsal.rehearsal_model import RowCost, cost_as_answered, cost_
 from connector.rehearsal.rehearsal_report import ENTITLEMENT, RehearsalReport
 from connector.settings.settings import Settings
 
-_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 LISTED = 10
 """Refused rows that are listed at a terminal."""
 
@@ -36,14 +35,14 @@ LISTED = 10
         "bulk rehearse june.plan.jsonl --like contoso.json --users 3 --learn pilot --out june.html",
     )
 )
-@click.argument("plan", type=_FILE)
-@click.option("--like", type=_FILE, required=True, help="The capture of the organization: see `connector org capture`.")
+@click.argument("plan", type=INPUT)
+@click.option("--like", type=INPUT, required=True, help="The capture of the organization: see `connector org capture`.")
 @click.option(
     "--users", type=click.IntRange(1, 50), default=1, show_default=True, help="How many users share the work."
 )
 @click.option("--learn", metavar="JOB", help="Take work per row and web servers from a job that ran: a pilot.")
-@click.option("--stand-ins", type=_FILE, help="What stands for steps and processes: see `connector emulator --like`.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A page with the curve (.html).")
+@click.option("--stand-ins", type=INPUT, help="What stands for steps and processes: see `connector emulator --like`.")
+@click.option("--out", type=FILE, help="A page with the curve (.html).")
 @bypass_options
 @run_options
 def rehearse(*, plan: Path, like: Path, users: int, learn: str | None, stand_ins: Path | None, out: Path | None) -> int:
