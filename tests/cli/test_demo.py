@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.cli.demo_steps import DemoStep, Expectation, is_verified
+from connector.cli.demo_command import DemoStep, Expectation, is_verified
 from connector.closing.model import Report, ReportStatus
 
 ROOT = Path(__file__).resolve().parents[2]

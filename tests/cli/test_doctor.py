@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from connector.cli.demo_steps import running_emulator
+from connector.cli.demo_command import running_emulator
 from connector.cli.doctor_checks import NEEDED_PRIVILEGES
 from tests.cli.desk import Desk, Said
 
