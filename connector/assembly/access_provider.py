@@ -112,8 +112,8 @@ class AccessProvider:
                 _, client = self._users.get((caller.tenant_id, caller.object_id), (None, None))
             else:
                 address = self._admission.tenants.get(caller.tenant_id, self._settings.url)
-                known = self._connections.get(address)
-                client = known.clients[0] if known else None
+                connection = self._connections.get(address)
+                client = connection.clients[0] if connection else None
         return client.gate.pace().waiting if client else 0.0
 
     def changes(self, tenant: str, token: str | None) -> ChangedOpportunities:

@@ -36,19 +36,19 @@ def fresh_answers(settings: Settings, now: datetime) -> KeptAnswers | None:
         return None
     from connector.organization.kept_answers import read_answers
 
-    kept = read_answers(path)
-    return None if kept is None or kept.stale(now) else kept
+    kept_answers = read_answers(path)
+    return None if kept_answers is None or kept_answers.stale(now) else kept_answers
 
 
 def with_answers(settings: Settings, now: datetime) -> Settings:
     """Return settings that follow the organization's answers: atomic or not, drafts directly, parts in a set."""
-    kept = fresh_answers(settings, now)
-    if kept is None:
+    kept_answers = fresh_answers(settings, now)
+    if kept_answers is None:
         return settings
-    directly = settings.drafts is DraftPolicy.ACTIVATE and kept.value("draft_close") == "accepted"
+    directly = settings.drafts is DraftPolicy.ACTIVATE and kept_answers.value("draft_close") == "accepted"
     return replace(
         settings,
-        atomic=settings.atomic and kept.value("actions_in_set") != "refused",
+        atomic=settings.atomic and kept_answers.value("actions_in_set") != "refused",
         drafts=DraftPolicy.DIRECT if directly else settings.drafts,
-        parts=int(parts) if (parts := kept.value("parts")).isdigit() else settings.parts,
+        parts=int(parts) if (parts := kept_answers.value("parts")).isdigit() else settings.parts,
     )

@@ -59,12 +59,12 @@ def side_effects(connection: Connection, file: Path | None) -> SideEffects | Non
     return SideEffects(capture, settings.bypass.kinds)
 
 
-def with_effects(seen: Preview, effects: SideEffects) -> Preview:
+def with_effects(preview: Preview, effects: SideEffects) -> Preview:
     """Return a preview whose plan is named by its steps and by what they set off; `effects` counts that."""
-    if not isinstance(seen.verdict, Plan) or not seen.verdict.steps:
-        return seen
-    effects.add(seen.verdict, seen.snapshot)
-    return replace(seen, verdict=replace(seen.verdict, digest=f"{seen.verdict.digest}{_AND}{effects.digest}"))
+    if not isinstance(preview.verdict, Plan) or not preview.verdict.steps:
+        return preview
+    effects.add(preview.verdict, preview.snapshot)
+    return replace(preview, verdict=replace(preview.verdict, digest=f"{preview.verdict.digest}{_AND}{effects.digest}"))
 
 
 def steps_of(digest: str, connection: Connection, look: Callable[[], Preview]) -> tuple[str, Refusal | None]:

@@ -101,18 +101,18 @@ def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None =
     with connect(settings) as connection:
         planned = preview(connection.organization, intent)
         around = read_context(connection, intent, local_day(SystemClock()))
-        kept = fresh_answers(settings, SystemClock().now())
+        kept_answers = fresh_answers(settings, SystemClock().now())
         effects = side_effects(connection, capture_file)
         if effects is not None:
             planned = with_effects(planned, effects)
         if wants_json():
-            more: dict[str, object] = {"basis": basis_data(kept)}
+            more: dict[str, object] = {"basis": basis_data(kept_answers)}
             more |= {"side_effects": effects.data()} if effects is not None else {}
             print_json(preview_data(planned, already) | around.data() | more)
         else:
             for line in effects.lines() if effects is not None else ():
                 say(f"Sets off: {line}")
-            show_preview(planned, connection.organization.metadata(), sys.stdout, around, basis_text(kept))
+            show_preview(planned, connection.organization.metadata(), sys.stdout, around, basis_text(kept_answers))
             if isinstance(planned.verdict, Plan) and planned.verdict.steps:
                 verb = "close" if isinstance(intent, Intent) else "reopen"
                 options = f"the same options and --if-plan {planned.verdict.digest}"

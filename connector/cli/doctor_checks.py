@@ -199,15 +199,15 @@ def examine_limits(signed_in: SignedInUser) -> Check:
 def _examine_answers(settings: Settings, diagnosis: Diagnosis, clock: Clock) -> Check:
     """Say what plans rest on here, and whether it should be asked again."""
     try:
-        kept = read_answers(answers_path(settings))
-        why = kept.stale(clock.now(), diagnosis.version(), caller_mark(diagnosis.acting_user())) if kept else ""
+        answers = read_answers(answers_path(settings))
+        why = answers.stale(clock.now(), diagnosis.version(), caller_mark(diagnosis.acting_user())) if answers else ""
     except ConnectorError as error:
         return Check("answers", Verdict.WARNING, error.message, error.remedy)
-    if kept is None:
+    if answers is None:
         return Check("answers", Verdict.SKIPPED, f"Never asked. Plans rely on this. {basis_text(None)}.", ASK_AGAIN)
     if why:
         return Check("answers", Verdict.WARNING, f"They should be asked again: {why}.", ASK_AGAIN)
-    return Check("answers", Verdict.OK, f"Plans rely on this. {basis_text(kept)}.")
+    return Check("answers", Verdict.OK, f"Plans rely on this. {basis_text(answers)}.")
 
 
 def _skipped(*names: str, because: str) -> Iterator[Check]:

@@ -123,13 +123,13 @@ def probe(settings: Settings, opportunity_id: UUID | None, out: Path | None, *, 
         bypass = Bypass(("sync",)) if may_bypass else NO_BYPASS
         api = WebApi(connection.handler, replace(connection.api.endpoint, bypass=bypass))
         rows, answers, changed, left = _answers(connection.organization, api, opportunity_id, user)
-        kept = KeptAnswers(
+        kept_answers = KeptAnswers(
             asked=SystemClock().now(), version=diagnosis.version(), caller=caller_mark(user), rows=tuple(answers)
         )
     for path in () if changed else (answers_path(settings), out):
         if path is not None:
-            write_answers(path, kept)
-    _show_answers(kept, rows, changed, left)
+            write_answers(path, kept_answers)
+    _show_answers(kept_answers, rows, changed, left)
     return ExitCode.FAILED if changed or left else ExitCode.DONE
 
 
@@ -166,9 +166,9 @@ def _change_words(change: RowChange) -> str:
     return f"{CHANGED[change.by_others]}: {change.text}"
 
 
-def _show_answers(kept: KeptAnswers, rows: int, changed: list[RowChange], left: list[str]) -> None:
+def _show_answers(kept_answers: KeptAnswers, rows: int, changed: list[RowChange], left: list[str]) -> None:
     if wants_json():
-        answers = [{**row.model_dump(), "text": QUESTIONS[row.question]} for row in kept.rows]
+        answers = [{**row.model_dump(), "text": QUESTIONS[row.question]} for row in kept_answers.rows]
         ours = bool(left) or not all(change.by_others for change in changed)
         status = "changed" if ours else "changed_by_others" if changed else "asked"
         print_json({"status": status, "rows_compared": rows, "changed": [*(change.text for change in changed), *left],
@@ -176,6 +176,6 @@ def _show_answers(kept: KeptAnswers, rows: int, changed: list[RowChange], left: 
         return
     for change in changed:
         say(_change_words(change))
-    cells = tuple((QUESTIONS[row.question], row.value, row.code) for row in kept.rows)
+    cells = tuple((QUESTIONS[row.question], row.value, row.code) for row in kept_answers.rows)
     show(TextTable("What the organization answered", ("question", "answer", "code"), cells), sys.stdout)
     say(_NOT_KEPT if changed else f"{_UNCHANGED.format(rows)} The answers are kept.")

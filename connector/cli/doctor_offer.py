@@ -216,5 +216,5 @@ def _named(what: str, section: Section[Any], names: Sequence[str]) -> str:
         return f"{what} that this user may not list"
     some = ", ".join(sorted(set(names))[:_MOST_NAMES])
     more = ", and others" if len(set(names)) > _MOST_NAMES else ""
-    seen = " that this user sees" if section.read is not Coverage.ALL else ""
-    return f"{len(names)} {what}{seen} ({some}{more})" if names else f"no {what}{seen}"
+    scope = " that this user sees" if section.read is not Coverage.ALL else ""
+    return f"{len(names)} {what}{scope} ({some}{more})" if names else f"no {what}{scope}"

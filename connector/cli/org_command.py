@@ -40,8 +40,8 @@ def capture(*, out: Path, volumes: bool) -> int:
     old = read_capture(out) if out.exists() else None
     with connect(settings) as connection:
         reading = CaptureReading(connection.api, SystemClock())
-        kept = fresh_answers(settings, SystemClock().now())
-        answers = sorted_section(list(kept.rows)) if kept else None
+        kept_answers = fresh_answers(settings, SystemClock().now())
+        answers = sorted_section(list(kept_answers.rows)) if kept_answers else None
         of: Literal["organization", "emulator"] = "organization" if connection.real else "emulator"
         new = reading.take(of, old=old, volumes=volumes, answers=answers)
     write_capture(out, new)

@@ -173,14 +173,14 @@ def _draw(table: TextTable, stream: TextIO) -> None:
     room = target.width - len(_GAP) * (len(columns) - 1)
     ids = next((index for index, width in enumerate(broken) if width == _LONG_ID and len(columns) > 2), None)
     if sum(whole) > room and ids is not None:
-        kept = [index for index in range(len(columns)) if index != ids]
-        widths = _fitted([whole[index] for index in kept], [broken[index] for index in kept], room + len(_GAP))
+        shown = [index for index in range(len(columns)) if index != ids]
+        widths = _fitted([whole[index] for index in shown], [broken[index] for index in shown], room + len(_GAP))
     else:
-        kept, ids, widths = [*range(len(columns))], None, _fitted(whole, broken, room)
+        shown, ids, widths = [*range(len(columns))], None, _fitted(whole, broken, room)
     if widths is None:
         say("\n\n".join(_block(table.columns, row) for row in table.rows), stream)
         return
-    target.print(_rich_table(table, dict(zip(kept, widths, strict=True)), whole, ids))
+    target.print(_rich_table(table, dict(zip(shown, widths, strict=True)), whole, ids))
 
 
 def _block(columns: Sequence[str], row: Sequence[str]) -> str:

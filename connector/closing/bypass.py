@@ -60,10 +60,10 @@ KEPT_BYPASS = "bypass"
 
 def bypass_of(options: Mapping[str, object], otherwise: Bypass) -> Bypass:
     """Return what is kept in the options of a job or the head of a plan; `otherwise` where they keep nothing of it."""
-    kept = options.get(KEPT_BYPASS)
-    if not isinstance(kept, Mapping):
+    data = options.get(KEPT_BYPASS)
+    if not isinstance(data, Mapping):
         return otherwise
-    return read_bypass(*(str(kept.get(name, "")) for name in ("kinds", "steps", "tag")))
+    return read_bypass(*(str(data.get(name, "")) for name in ("kinds", "steps", "tag")))
 
 
 def read_bypass(kinds: str, steps: str, tag: str) -> Bypass:

@@ -121,8 +121,10 @@ def preview_many(organization: LookupOrganization, intents: Sequence[AnyIntent])
     return [goal if isinstance(goal, InputError) else _preview(goal, snapshots, metadata) for goal in goals]
 
 
-def _preview(goal: Goal, seen: Mapping[UUID, Snapshot], metadata: OrganizationMetadata) -> Preview | ConnectorError:
-    snapshot = seen.get(goal.opportunity_id)
+def _preview(
+    goal: Goal, snapshots: Mapping[UUID, Snapshot], metadata: OrganizationMetadata
+) -> Preview | ConnectorError:
+    snapshot = snapshots.get(goal.opportunity_id)
     if snapshot is None:
         return missing(goal.opportunity_id)
     try:

@@ -207,10 +207,10 @@ def same_amount(amount: Decimal, read: Decimal | None, decimals: int | None = No
     return any(amount.quantize(unit, rounding) == read for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))
 
 
-def _otherwise(what: str, seen: object, requested: object) -> str:
-    if seen is None:
+def _otherwise(what: str, value: object, requested: object) -> str:
+    if value is None:
         return f"The {what} that was asked ({requested}) cannot be read back: it is empty, or secured from this user."
-    return f"The opportunity's {what} is {seen}, not {requested} as was asked."
+    return f"The opportunity's {what} is {value}, not {requested} as was asked."
 
 
 def _quote_warnings(intent: Intent, after: Snapshot) -> Iterator[str]:

@@ -129,7 +129,7 @@ def make_plan(
 
 def steps_digest(plan: Plan) -> str:
     """Return the digest of a plan without the versions of its rows: the same steps have it, touched or not."""
-    steps = [(kind, record, *rest) for kind, record, _, *rest in map(_approved, plan.steps)]
+    steps = [(kind, record, *others) for kind, record, _, *others in map(_approved, plan.steps)]
     return f"{_STEPS}{_hashed((str(plan.opportunity_id), steps, *_around(plan.bypass, plan.as_user)))}"
 
 

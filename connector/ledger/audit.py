@@ -157,8 +157,8 @@ class AuditLog:
     def forget(self, days: float) -> int:
         """Delete the entries that are older than this, and return how many; 0 days keeps all."""
         before, forgotten, some = self._clock.now().timestamp() - days * 86400, 0, FORGOTTEN_AT_ONCE
-        kept = self._database.rows("SELECT id FROM audit WHERE at >= ? ORDER BY id LIMIT 1", (before,)) if days else []
-        first = kept[0][0] if kept else 2**62
+        rows = self._database.rows("SELECT id FROM audit WHERE at >= ? ORDER BY id LIMIT 1", (before,)) if days else []
+        first = rows[0][0] if rows else 2**62
         while days and some == FORGOTTEN_AT_ONCE:
             with self._database.transaction() as transaction:
                 some = transaction.run(

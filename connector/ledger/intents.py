@@ -97,10 +97,10 @@ def report_bytes(report: Mapping[str, object]) -> bytes:
     return _DEFLATED + short if len(short) < len(text) else _PLAIN + text
 
 
-def report_from(kept: bytes) -> dict[str, object]:
+def report_from(stored: bytes) -> dict[str, object]:
     """Return the report that `report_bytes` kept."""
-    body = bytes(kept[1:])
-    if kept[:1] == _DEFLATED:
+    body = bytes(stored[1:])
+    if stored[:1] == _DEFLATED:
         body = zlib.decompressobj(wbits=-12, zdict=_FAMILIAR).decompress(body)
     data: dict[str, object] = json.loads(body)
     return data

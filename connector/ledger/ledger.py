@@ -278,7 +278,7 @@ class Ledger:
             "SELECT worker.id, worker.name, COALESCE(job.name, ''), worker.started, worker.seen"
             " FROM worker LEFT JOIN job ON job.id = worker.job ORDER BY worker.id"
         )
-        workers = [WorkerInfo(id_, who, job, _moment(start), _moment(seen)) for id_, who, job, start, seen in rows]
+        workers = [WorkerInfo(id_, who, job, _moment(start), _moment(heard)) for id_, who, job, start, heard in rows]
         return [worker for worker in workers if name in ("", worker.job)]
 
     def enter(self, who: str, job: str = "") -> Worker:

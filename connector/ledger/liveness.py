@@ -92,10 +92,10 @@ class LivenessMonitor:
         transaction.run("DELETE FROM saved_state WHERE name = ?", (worker_key(worker),))
         transaction.run("DELETE FROM worker WHERE id = ?", (worker,))
 
-    def _free(self, transaction: Transaction, worker: int, why: str, kept: Collection[int] = ()) -> None:
+    def _free(self, transaction: Transaction, worker: int, why: str, in_hand: Collection[int] = ()) -> None:
         order = f" ORDER BY id{self.database.lock}"
         held = transaction.rows(f"SELECT id FROM item WHERE status = 'claimed' AND holder = ?{order}", (worker,))
-        back = [item for (item,) in held if item not in kept]
+        back = [item for (item,) in held if item not in in_hand]
         for start in range(0, len(back), _PIECE):
             change_items(transaction, "status = 'pending', holder = NULL", (), back[start : start + _PIECE])
         jobs = Counter(item >> ROW_BITS for item in back)

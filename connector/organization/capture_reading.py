@@ -120,13 +120,13 @@ class CaptureReading:
         probe_answers = answers or Section(
             read=Coverage.NOT_ASKED, why="Ask with `connector doctor --probe OPPORTUNITY`."
         )
-        seen = self._reads.seen_with(old.limits.rows if old is not None else ())
+        limits_seen = self._reads.seen_with(old.limits.rows if old is not None else ())
         return Capture(
             capture=VERSION,
             taken=self._clock.now().replace(microsecond=0),
             of=of,
             base_language=int((settings_row or {}).get("languagecode") or 1033),
-            limits=sorted_section([LimitFact(name=name, value=value) for name, value in seen.items()]),
+            limits=sorted_section([LimitFact(name=name, value=value) for name, value in limits_seen.items()]),
             answers=probe_answers,
             **head,
             **sections,

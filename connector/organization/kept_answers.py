@@ -37,8 +37,8 @@ class KeptAnswers(BaseModel):
 
     def value(self, question: str) -> str:
         """Return the answer to a question; empty where it was not answered."""
-        known = {row.question: row.value for row in self.rows}
-        value = known.get(question, "")
+        values = {row.question: row.value for row in self.rows}
+        value = values.get(question, "")
         return "" if value in ("unknown", "logic") else value
 
     def stale(self, now: datetime, version: str = "", caller: str = "") -> str:
@@ -57,28 +57,28 @@ _KNOWN = {
 }
 
 
-def basis_data(kept: KeptAnswers | None) -> list[dict[str, str]]:
+def basis_data(kept_answers: KeptAnswers | None) -> list[dict[str, str]]:
     """Return what plans rest on with these answers: each fact, its value and how it is known, `on` which day asked."""
     basis = []
-    for question, (value, known, sentence) in ASSUMED.items():
-        if kept and (answer := kept.value(question)):
-            basis.append({"fact": sentence, "value": answer, "known": "asked", "on": f"{kept.asked:%Y-%m-%d}"})
+    for question, (value, source, sentence) in ASSUMED.items():
+        if kept_answers and (answer := kept_answers.value(question)):
+            basis.append({"fact": sentence, "value": answer, "known": "asked", "on": f"{kept_answers.asked:%Y-%m-%d}"})
         else:
-            basis.append({"fact": sentence, "value": value, "known": known})
+            basis.append({"fact": sentence, "value": value, "known": source})
     return basis
 
 
-def basis_text(kept: KeptAnswers | None) -> str:
+def basis_text(kept_answers: KeptAnswers | None) -> str:
     """Return what plans rest on with these answers, in words: what was asked, what is documented, what is assumed."""
-    basis, parts = basis_data(kept), []
-    for known, title in _KNOWN.items():
+    basis, parts = basis_data(kept_answers), []
+    for source, title in _KNOWN.items():
         facts = [
             each["fact"] if each["value"] == usual else f"not so: {each['fact']} ({each['value']})"
             for (usual, _, _), each in zip(ASSUMED.values(), basis, strict=True)
-            if each["known"] == known
+            if each["known"] == source
         ]
         if facts:
-            day = f" ({kept.asked:%Y-%m-%d})" if kept and known == "asked" else ""
+            day = f" ({kept_answers.asked:%Y-%m-%d})" if kept_answers and source == "asked" else ""
             parts.append(f"{title}{day}: {'; '.join(facts)}")
     return ". ".join(parts)
 
@@ -95,10 +95,10 @@ def read_answers(path: Path) -> KeptAnswers | None:
         ) from error
 
 
-def write_answers(path: Path, kept: KeptAnswers) -> None:
+def write_answers(path: Path, kept_answers: KeptAnswers) -> None:
     """Keep the answers in a file. Raises InputError where that cannot be done."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(kept.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        path.write_text(kept_answers.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"The answers cannot be kept in {path}: {error.strerror or error}.") from error

@@ -243,8 +243,8 @@ def _binding(operation: Operation, more: dict[str, str], drop: tuple[str, ...] =
     """Return a close with other columns of its activity."""
     body = json.loads(operation.body)
     parameter = next(name for name in body if name != "Status")
-    kept = {name: value for name, value in body[parameter].items() if name not in (*drop, *more)}
-    return replace(operation, body=json.dumps({**body, parameter: {**kept, **more}}))
+    columns = {name: value for name, value in body[parameter].items() if name not in (*drop, *more)}
+    return replace(operation, body=json.dumps({**body, parameter: {**columns, **more}}))
 
 
 NAME = "Probe of the close connector"

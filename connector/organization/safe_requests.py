@@ -204,13 +204,13 @@ def asked_data(answers: Sequence[RowAnswer]) -> dict[str, object]:
 
     That rows with more steps take longer is no error. Times are those of rows that were answered.
     """
-    known = [answer for answer in answers if answer.refused is not None]
-    refused = sum(answer.refused is True for answer in known)
-    data: dict[str, object] = {"rows": len(answers), "refused": refused, "not_known": len(answers) - len(known)}
-    if not known:
+    answered = [answer for answer in answers if answer.refused is not None]
+    refused = sum(answer.refused is True for answer in answered)
+    data: dict[str, object] = {"rows": len(answers), "refused": refused, "not_known": len(answers) - len(answered)}
+    if not answered:
         return data
-    steps, seconds = mean(answer.steps for answer in known), mean(answer.seconds for answer in known)
-    others = [answer.seconds - seconds * answer.steps / steps for answer in known]
+    steps, seconds = mean(answer.steps for answer in answered), mean(answer.seconds for answer in answered)
+    others = [answer.seconds - seconds * answer.steps / steps for answer in answered]
     error = stdev(others) / math.sqrt(len(others)) if len(others) > 1 else seconds
     return data | {"steps": round(steps, 4), "seconds": round(seconds, 4), "error": round(error, 4)}
 

@@ -315,11 +315,11 @@ def _changes(step: Step) -> dict[str, object]:
 
 
 def _of_quote(quote: Quote, snapshot: Snapshot) -> dict[str, object]:
-    known = {"name": quote.name, "quotenumber": quote.number, "revisionnumber": quote.revision}
+    names = {"name": quote.name, "quotenumber": quote.number, "revisionnumber": quote.revision}
     return {
         "statecode": int(quote.state),
         "_opportunityid_value": str(snapshot.opportunity.id),
-        **{name: value for name, value in known.items() if value not in (None, "")},
+        **{name: value for name, value in names.items() if value not in (None, "")},
     }
 
 

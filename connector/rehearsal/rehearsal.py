@@ -327,10 +327,10 @@ def _steady_rate(curve: Sequence[tuple[float, int]]) -> float:
 def _usual_seconds(model: CostModel, world: RehearsalWorld, rows: Sequence[RowShape]) -> float:
     """Return the usual seconds of work of a row, over rows of all shapes."""
     shapes = Counter((row.request.outcome, row.drafts, row.actives) for row in rows)
-    known: dict[tuple[Outcome, int, int], float] = {}
+    seconds_by_shape: dict[tuple[Outcome, int, int], float] = {}
     for row in rows:
         shape = row.request.outcome, row.drafts, row.actives
-        if shape not in known:
+        if shape not in seconds_by_shape:
             plan = plan_close(snapshot_of(row), row.intent, world.metadata)
-            known[shape] = model.median(plan, row) if isinstance(plan, Plan) else 0.0
-    return sum(known[shape] * count for shape, count in shapes.items()) / len(rows)
+            seconds_by_shape[shape] = model.median(plan, row) if isinstance(plan, Plan) else 0.0
+    return sum(seconds_by_shape[shape] * count for shape, count in shapes.items()) / len(rows)

@@ -139,7 +139,7 @@ class RowShape:
 def planned_shapes(path: Path, every: int = 1) -> Iterator[RowShape]:
     """Yield each n-th (`every`) row of a plan that is to be closed. Raises InputError for a file that is no plan."""
     with path.open(encoding="utf-8") as file:
-        planned, requests, known = 0, dict[str, Intent](), dict[str, UUID]()
+        planned, requests, ids = 0, dict[str, Intent](), dict[str, UUID]()
         for number, line in enumerate(file, 1):
             try:
                 data = json.loads(line)
@@ -162,7 +162,7 @@ def planned_shapes(path: Path, every: int = 1) -> Iterator[RowShape]:
                     max(0, kinds[StepKind.CLOSE_QUOTE] - drafts),
                     int(data["row"]),
                     None if value is None else Decimal(value),
-                    *(None if key is None else known.setdefault(key, UUID(key)) for key in (currency, customer)),
+                    *(None if key is None else ids.setdefault(key, UUID(key)) for key in (currency, customer)),
                 )
             except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
                 raise InputError(f"{path}, line {number}: this is no line of a plan.", remedy="Plan again.") from error

@@ -205,8 +205,8 @@ def show_undo(ledger: Ledger, job: Job, settings: Settings) -> int:
     planned, refused, problems = 0, 0, []
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
-        for row, seen in line.counted(previews(undo_rows(ledger, job), connection.organization)):
-            verdict = seen.verdict if isinstance(seen, Preview) else seen
+        for row, result in line.counted(previews(undo_rows(ledger, job), connection.organization)):
+            verdict = result.verdict if isinstance(result, Preview) else result
             if isinstance(verdict, Plan):
                 planned += bool(verdict.steps)
                 continue

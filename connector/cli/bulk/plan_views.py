@@ -141,9 +141,9 @@ def show_job_plan(
         cost = forecast(summary, connection.clients, SECONDS_PER_STEP)
         if review is not None:
             write_plan_review(review, path, read_names(connection))
-        kept = fresh_answers(settings, SystemClock().now())
+        kept_answers = fresh_answers(settings, SystemClock().now())
         if wants_json():
-            basis: dict[str, object] = {"basis": basis_data(kept)}
+            basis: dict[str, object] = {"basis": basis_data(kept_answers)}
             basis |= {"review": str(review)} if review else {}
             basis |= {"answers": [answer.data() for answer in counter.answers]} if ask else {}
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
@@ -151,7 +151,7 @@ def show_job_plan(
             if review is not None:
                 say(f"For whoever approves it: {review}.")
             show_asked(effects, counter.answers)
-            show_plan(path, summary, cost, basis_text(kept), connection)
+            show_plan(path, summary, cost, basis_text(kept_answers), connection)
     return ExitCode.FAILED if counter.changed else ExitCode.REFUSED if _bad(summary) else ExitCode.DONE
 
 
