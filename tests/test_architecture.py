@@ -79,24 +79,24 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_445),
-    ("ledger",): (3_350, 3_492),
+    ("closing",): (3_100, 4_418),
+    ("ledger",): (3_350, 3_431),
     ("dataverse",): (5_000, 6_855),
     ("bulk",): (5_000, 6_777),
     ("service",): (7_100, 7_117),
     ("emulator",): (15_300, 16_529),
-    ("organization",): (2_100, 2_392),
-    ("rehearsal",): (900, 1_115),
-    ("cli",): (4_200, 5_525),
-    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_512),
+    ("organization",): (2_100, 2_293),
+    ("rehearsal",): (900, 1_097),
+    ("cli",): (4_200, 5_414),
+    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_384),
 }
-MOST_FILES = 314
+MOST_FILES = 313
 """Files aimed at: 220. The number only goes down."""
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390
 # How many may be longer than we aim at: the numbers only go down.
 LONG_FUNCTION, LONG_FUNCTIONS = 40, 1
-LARGE_FILE, LARGE_FILES = 350, 6
+LARGE_FILE, LARGE_FILES = 350, 5
 BANNED_NAMES = {"utils", "helpers", "common", "base", "constants", "types", "interfaces"}
 BANNED_LOCAL_NAMES = {"found", "one", "told", "wanted", "given", "asked", "said", "taken", "there"}
 """What a variable holds is its name: `row`, `quote`, `sentence`."""

@@ -13,6 +13,7 @@ from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.bulk.words import file_name
 from connector.bulk.words import rows as rows_of
+from connector.cli.bulk import run_job
 from connector.cli.bulk.job_options import (
     all_limit_options,
     limit_options,
@@ -25,18 +26,6 @@ from connector.cli.bulk.job_options import (
 )
 from connector.cli.bulk.job_views import show_counts, show_limits, show_reconciliation, show_undo
 from connector.cli.bulk.process import begun_with, job_argument, new_job_option, opened, who
-from connector.cli.bulk.run_job import (
-    code,
-    compare_with_plan,
-    go_on,
-    nothing_done,
-    nothing_found,
-    say_desired_state,
-    show_status,
-    watch_job,
-    work,
-    work_with,
-)
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import FILE, CommandGroup, examples
 from connector.cli.run_options import (
@@ -106,7 +95,6 @@ def run(*, name: str | None, join: bool, keep_going: bool, yes: bool, dry_run: b
     its --limit, goes on with `resume`. A query is asked once, when its job begins.
     """
     from connector.cli.bulk.plan_views import show_job_plan
-    from connector.cli.bulk.run_job import begin
 
     source = source_of()
     settings = as_begun(read_settings(), source.plan_head())
@@ -120,19 +108,19 @@ def run(*, name: str | None, join: bool, keep_going: bool, yes: bool, dry_run: b
         with connect(settings) as connection:
             with source.opened(settings.drafts, connection) as rows:
                 source.must_belong(connection.base_url)
-                compare_with_plan(source, connection)
+                run_job.compare_with_plan(source, connection)
                 job = ledger.find(job_name)
                 if job is not None:
                     source.must_be_of(job, ledger, rows)
-                    go_on(ledger, job, settings, source.pilot)
+                    run_job.go_on(ledger, job, settings, source.pilot)
                 else:
-                    pending = begin(ledger, job_name, source, rows, connection, agreed=yes)
+                    pending = run_job.begin(ledger, job_name, source, rows, connection, agreed=yes)
                     if pending is None:
-                        return nothing_found(connection.base_url)
+                        return run_job.nothing_found(connection.base_url)
             job = ledger.job(job_name)
             if pending is not None:
-                return work_with(ledger, job, connection, pending, keep_going=keep_going)
-        return work(ledger, job, settings, keep_going=keep_going)
+                return run_job.work_with(ledger, job, connection, pending, keep_going=keep_going)
+        return run_job.work(ledger, job, settings, keep_going=keep_going)
 
 
 @bulk.command(epilog=examples("bulk resume june"))
@@ -154,13 +142,13 @@ def resume(*, name: str, join: bool, keep_going: bool, yes: bool) -> int:
         left = may_begin(ledger, name, tell, join=join) + ledger.counts(name).open
         may_go_on(ledger, ledger.job(name), left)
         if not left and ledger.job(name).finished is not None:
-            return nothing_done(ledger, name)
+            return run_job.nothing_done(ledger, name)
         if left:
             agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes)
         take_up(ledger, ledger.job(name), settings)
         if ledger.job(name).desired_state is not DesiredState.RUN:
             ledger.set_desired_state(name, DesiredState.RUN)
-        return work(ledger, ledger.job(name), settings, keep_going=keep_going)
+        return run_job.work(ledger, ledger.job(name), settings, keep_going=keep_going)
 
 
 @bulk.command("set", epilog=examples("bulk set june --at-most 20/s", "bulk set june --window none --until 06:00"))
@@ -192,7 +180,7 @@ def set_limits(*, name: str) -> int:
 @run_options
 def pause(*, name: str) -> int:
     """Stop a job for a while, wherever it is worked on. What is in flight is finished; `resume` goes on."""
-    return say_desired_state(name, DesiredState.PAUSE)
+    return run_job.say_desired_state(name, DesiredState.PAUSE)
 
 
 @bulk.command(epilog=examples("bulk cancel june"))
@@ -200,7 +188,7 @@ def pause(*, name: str) -> int:
 @run_options
 def cancel(*, name: str) -> int:
     """Stop a job for good; what is done stays done. Only `resume` takes it up again."""
-    return say_desired_state(name, DesiredState.CANCEL)
+    return run_job.say_desired_state(name, DesiredState.CANCEL)
 
 
 @bulk.command(epilog=examples("bulk status", "bulk status june --json"))
@@ -220,8 +208,8 @@ def status(*, name: str | None, watch: bool, organization: str) -> int:
         raise click.UsageError("--watch shows one job to a person: name it, and leave --json away.")
     with opened(settings) as ledger:
         if watch and name:
-            watch_job(ledger, ledger.job(name))
-        return show_status(ledger, name, organization or settings.url)
+            run_job.watch_job(ledger, ledger.job(name))
+        return run_job.show_status(ledger, name, organization or settings.url)
 
 
 @bulk.command(epilog=examples("bulk retry june", "bulk retry june --refused"))
@@ -240,12 +228,12 @@ def retry(*, name: str, refused: bool, yes: bool) -> int:
         left, rows = counts.open + unchecked, sum(counts.of(each) for each in statuses)
         may_go_on(ledger, ledger.job(name), rows)
         if not rows:
-            return nothing_done(ledger, name, f"No row of job {name} is to be tried again.")
+            return run_job.nothing_done(ledger, name, f"No row of job {name} is to be tried again.")
         others = f", and do the {rows_of(left)} that are left" if left else ""
         agree(f"Try {rows_of(rows)} of job {name} again{others}?", agreed=yes)
         ledger.retry(name, statuses)
         ledger.set_desired_state(name, DesiredState.RUN)
-        return work(ledger, ledger.job(name), settings)
+        return run_job.work(ledger, ledger.job(name), settings)
 
 
 @bulk.command(epilog=examples("bulk report june --out june.html", "bulk report june --dead-letters again.csv"))
@@ -271,7 +259,7 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None) -> int:
             show_counts(name, counts, data)
             for path, count in files.items():
                 click.echo(f"{path}: {rows_of(count)} written.")
-    return code(RunResult(counts, DesiredState.RUN, stopped=counts.open > 0, blocked=None))
+    return run_job.code(RunResult(counts, DesiredState.RUN, stopped=counts.open > 0, blocked=None))
 
 
 @bulk.command(epilog=examples("bulk reconcile june"))
@@ -310,16 +298,16 @@ def undo(*, name: str, yes: bool, dry_run: bool) -> int:
         before, closed = ledger.find(undoing), ledger.counts(name).of(ItemStatus.CLOSED)
         if before is not None and before.finished is not None and not left:
             sentence = f"The job {name} was undone at {before.finished:%Y-%m-%d %H:%M} UTC, so nothing is done."
-            return nothing_done(ledger, undoing, sentence)
+            return run_job.nothing_done(ledger, undoing, sentence)
         if before is None:
             may_undo(ledger, job, tell)
             if not closed:
-                return nothing_done(ledger, name, f"The job {name} closed nothing, so nothing is done.")
+                return run_job.nothing_done(ledger, name, f"The job {name} closed nothing, so nothing is done.")
             agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes)
             rows, options = undo_rows(ledger, job), {**job.options, **begun_with(settings, JobLimits())}
             place, kind = job.organization, JobKind.REOPEN
             ledger.create(undoing, rows, kind=kind, options=options, organization=place, undoes=name, who=who())
-        return work(ledger, ledger.job(undoing), settings)
+        return run_job.work(ledger, ledger.job(undoing), settings)
 
 
 bulk.modules = {"rehearse": "connector.cli.bulk.rehearse"}

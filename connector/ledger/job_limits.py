@@ -157,6 +157,8 @@ FIRST_OPERATIONS = 4.0
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/|per)\s*(s|sec|second|m|min|minute|h|hour)", re.IGNORECASE)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_AS_THEY_ARE = ("at_most", "in_flight", "leave", "max_operations")
+"""Limits that are kept as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +185,7 @@ class JobLimits:
         return cls(
             windows=tuple(read_window(text) for text in data.get("window", ())),
             until=None if until is None else datetime.fromisoformat(until),
-            at_most=data.get("at_most"),
-            in_flight=data.get("in_flight"),
-            leave=data.get("leave"),
-            max_operations=data.get("max_operations"),
+            **{name: data.get(name) for name in _AS_THEY_ARE},
         )
 
     def data(self) -> dict[str, object]:
@@ -194,10 +193,7 @@ class JobLimits:
         values: dict[str, object] = {
             "window": [window.text for window in self.windows],
             "until": None if self.until is None else self.until.astimezone(UTC).isoformat(),
-            "at_most": self.at_most,
-            "in_flight": self.in_flight,
-            "leave": self.leave,
-            "max_operations": self.max_operations,
+            **{name: getattr(self, name) for name in _AS_THEY_ARE},
         }
         return {name: value for name, value in values.items() if value not in (None, [])}
 

@@ -86,13 +86,6 @@ def _no_number(name: str) -> object:
     raise ValueError(f"{name} is no number")
 
 
-def capture_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the file."""
-    schema = Capture.model_json_schema()
-    schema["properties"]["digest"] = {"type": "string", "title": "Digest"}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -77,6 +77,7 @@ _PRIVILEGES = tuple(
 )  # fmt: skip
 MOST_PAGES = 400  # of 5,000 rows, that volumes are counted on
 _SUBJECT = "Capturing the organization"
+_ASK = "Ask with `connector doctor --probe OPPORTUNITY`."
 _OF_OTHERS = "The file holds a capture of another organization or by another user; it was left as it is."
 T = TypeVar("T")
 
@@ -117,9 +118,7 @@ class CaptureReading:
         same = old is not None and stamp and all(getattr(old, name) == value for name, value in head.items())
         sections = {name: getattr(old, name) for name in DEFINITIONS} if same else self._definitions()
         sections |= self._rest(user, privileges, settings_row, volumes=volumes)
-        probe_answers = answers or Section(
-            read=Coverage.NOT_ASKED, why="Ask with `connector doctor --probe OPPORTUNITY`."
-        )
+        probe_answers = answers or Section(read=Coverage.NOT_ASKED, why=_ASK)
         limits_seen = self._reads.seen_with(old.limits.rows if old is not None else ())
         return Capture(
             capture=VERSION,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -15,7 +16,7 @@ from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint
 from connector.errors import InputError, Throttled
 from connector.handler import Request, Response
-from connector.organization.capture_file import capture_schema, capture_text, differences, read_capture, write_capture
+from connector.organization.capture_file import capture_text, differences, read_capture, write_capture
 from connector.organization.capture_model import DEFINITIONS, SECTIONS, Capture, Coverage, section
 from connector.organization.capture_reading import CaptureReading
 from connector.organization.safe_requests import ReadingOnly
@@ -35,6 +36,12 @@ def asked() -> Asked:
 @pytest.fixture(scope="module")
 def capture(asked: Asked) -> Capture:
     return asked.capture(volumes=True)
+
+
+def capture_schema() -> dict[str, Any]:
+    schema = Capture.model_json_schema()
+    schema["properties"]["digest"] = {"type": "string", "title": "Digest"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def test_a_capture_only_reads_and_names_its_columns(asked: Asked, capture: Capture) -> None:
