@@ -23,12 +23,8 @@ from connector.errors import InputError
 
 BIND = "@odata.bind"
 _LOOKUPS = frozenset({"Lookup", "Customer", "Owner"})
-_WHOLE = {"Integer": 2**31 - 1, "BigInt": 2**63 - 1}
-_FRACTIONS: Mapping[str, Decimal] = {
-    "Decimal": Decimal(10) ** 11,
-    "Double": Decimal(10) ** 11,
-    "Money": Decimal(922337203685477),
-}
+_LARGEST = {"Integer": 2**31 - 1, "BigInt": 2**63 - 1, "Decimal": 10**11, "Double": 10**11, "Money": 922337203685477}
+_WHOLE = frozenset({"Integer", "BigInt"})
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,7})?)?(Z|[+-]\d{2}:\d{2})")
 
@@ -160,20 +156,12 @@ def _text(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     return value
 
 
-def _whole(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
-    number = _integral(_typed("int", value))
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise _Problem(f"{shown(value)} is not a whole number")
-    if abs(number) > _WHOLE[column.kind]:
-        raise _Problem(f"{number} is too large for it")
-    return number
-
-
-def _fraction(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
-    number = _typed("decimal", value)
-    if isinstance(number, bool) or not isinstance(number, int | float | Decimal):
-        raise _Problem(f"{shown(value)} is not a number")
-    if abs(Decimal(str(number))) > _FRACTIONS[column.kind]:
+def _number(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    whole = column.kind in _WHOLE
+    number = _integral(_typed("int", value)) if whole else _typed("decimal", value)
+    if isinstance(number, bool) or not isinstance(number, int if whole else int | float | Decimal):
+        raise _Problem(f"{shown(value)} is not a {'whole ' * whole}number")
+    if abs(Decimal(str(number))) > _LARGEST[column.kind]:
         raise _Problem(f"{value} is too large for it")
     return number
 
@@ -233,8 +221,7 @@ def _id(_column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
 
 _VALUES: Mapping[str, Callable[[ColumnDefinition, ColumnValue], ColumnValue]] = {
     **dict.fromkeys(("String", "Memo"), _text),
-    **dict.fromkeys(_WHOLE, _whole),
-    **dict.fromkeys(_FRACTIONS, _fraction),
+    **dict.fromkeys(_LARGEST, _number),
     "Boolean": _truth,
     "Picklist": _choice,
     "MultiSelectPicklist": _choices,
