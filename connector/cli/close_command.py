@@ -16,15 +16,8 @@ from connector.assembly.audited_calls import audited
 from connector.cli.capture_option import capture_option, side_effects, steps_of, with_effects
 from connector.cli.close_view import ChangeContext, local_day, read_context, show_failure, show_preview, show_report
 from connector.cli.failure_text import ExitCode, sentences
-from connector.cli.intent_options import (
-    intent_options,
-    key_option,
-    looked_up,
-    opportunity_id,
-    requested,
-    with_defaults,
-)
-from connector.cli.lazy import examples
+from connector.cli.intent_options import intent_options, looked_up, record_argument, requested, with_defaults
+from connector.cli.lazy import examples, with_options
 from connector.cli.run_options import (
     agree,
     bypass_options,
@@ -49,20 +42,18 @@ from connector.errors import ConnectorError, InputError
 from connector.organization.kept_answers import basis_data, basis_text
 from connector.settings.settings import Settings
 
+change_options = with_options(yes_option, dry_run_option, if_plan_option, bypass_options, run_options)
+"""The options of what changes one record."""
+
 
 @click.command(
     epilog=examples(
         "close ID --won", 'close ID --lost --status Out-Sold --description "Too dear"', "close ID --won --dry-run"
     )
 )
-@click.argument("opportunity", metavar="ID", type=opportunity_id)
-@key_option
+@record_argument
 @intent_options
-@yes_option
-@dry_run_option
-@if_plan_option
-@bypass_options
-@run_options
+@change_options
 def close(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: str | None) -> int:
     """Close an opportunity as won or lost, with its quotes.
 
@@ -79,8 +70,7 @@ def close(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: s
 
 
 @click.command(epilog=examples("plan ID --won --actual-revenue 12500", "plan ID --lost --json"))
-@click.argument("opportunity", metavar="ID", type=opportunity_id)
-@key_option
+@record_argument
 @intent_options
 @capture_option
 @bypass_options
@@ -121,13 +111,8 @@ def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None =
 
 
 @click.command(epilog=examples("reopen ID", "reopen ID --dry-run"))
-@click.argument("opportunity", metavar="ID", type=opportunity_id)
-@key_option
-@yes_option
-@dry_run_option
-@if_plan_option
-@bypass_options
-@run_options
+@record_argument
+@change_options
 def reopen(*, opportunity: UUID | RecordKey, yes: bool, dry_run: bool, if_plan: str | None) -> int:
     """Open a closed opportunity again, and the quotes that were closed with it.
 

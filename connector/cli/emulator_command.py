@@ -16,16 +16,7 @@ from urllib.parse import quote
 
 import click
 
-from connector.cli.lazy import (
-    FILE,
-    INPUT,
-    CommandGroup,
-    Decorator,
-    examples,
-    keep_under,
-    options_under,
-    with_options,
-)
+from connector.cli.lazy import FILE, INPUT, CommandGroup, Decorator, examples, keep_under, options_under, with_options
 from connector.cli.run_options import json_option, verbose_option, wants_json
 from connector.cli.screen import print_json
 from connector.emulator.command import serve

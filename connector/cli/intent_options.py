@@ -64,6 +64,10 @@ def opportunity_id(text: str) -> UUID | RecordKey:
     return id_
 
 
+record_argument = with_options(click.argument("opportunity", metavar="ID", type=opportunity_id), key_option)
+"""One opportunity, by its id, its address or a key; `looked_up` returns its id."""
+
+
 def record_name(field: CloseField, text: str) -> UUID | str:
     """Return the id or the name of a record that `text` holds; raises click.BadParameter with a sentence."""
     address = address_in(text)

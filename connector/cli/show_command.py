@@ -16,7 +16,7 @@ import click
 from connector.assembly import connect
 from connector.bulk.words import command_line, reason_words
 from connector.cli.bulk.process import opened
-from connector.cli.intent_options import key_option, looked_up, opportunity_id
+from connector.cli.intent_options import looked_up, opportunity_id, record_argument
 from connector.cli.lazy import examples
 from connector.cli.run_options import (
     STORE_ONLY,
@@ -87,26 +87,25 @@ LAST_ENTRIES = 10
 
 
 @click.command(epilog=examples("show ID", "show ID --json"))
-@click.argument("named", metavar="ID", type=opportunity_id)
-@key_option
+@record_argument
 @run_options
-def show(*, named: UUID | RecordKey) -> None:
+def show(*, opportunity: UUID | RecordKey) -> None:
     """Show an opportunity with its quotes, its close activities and what this connector did to it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser.
     """
     settings = read_settings()
-    opportunity = looked_up(settings, named)
+    id_ = looked_up(settings, opportunity)
     with connect(settings) as connection:
-        card = read_cards(connection.api, [opportunity]).get(opportunity)
-        snapshot = connection.organization.observe([opportunity], activities=True).get(opportunity)
+        card = read_cards(connection.api, [id_]).get(id_)
+        snapshot = connection.organization.observe([id_], activities=True).get(id_)
     if card is None or snapshot is None:
-        raise InputError(f"There is no opportunity {opportunity} that this user can see.", remedy="Check the id.")
+        raise InputError(f"There is no opportunity {id_} that this user can see.", remedy="Check the id.")
     closes = [
         {"id": str(activity.id), "record": str(activity.record_id), "created": str(activity.created_on or "")}
         for activity in snapshot.activities
     ]
-    data, history = card.data(), _history(settings, opportunity, connection.base_url)
+    data, history = card.data(), _history(settings, id_, connection.base_url)
     if wants_json():
         entries = [entry.data() for entry in history]
         print_json({"organization": connection.base_url, **data, "close_activities": closes, "log": entries})
