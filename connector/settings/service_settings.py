@@ -127,21 +127,13 @@ class ServiceSettings(BaseModel):
         description="The client ids of the applications that may call, separated by commas: the connector's, above "
         "all.",
     )
-    scope: str = Field(
-        "user_impersonation",
-        description="The delegated permission that a user's token must have.",
-    )
-    role: str = Field(
-        "Opportunities.Close",
-        description="The app role that an application's token must have.",
-    )
+    scope: str = Field("user_impersonation", description="The delegated permission that a user's token must have.")
+    role: str = Field("Opportunities.Close", description="The app role that an application's token must have.")
     operator_role: str = Field(
-        "Operations.Manage",
-        description="The app role of those who may see and manage everybody's operations.",
+        "Operations.Manage", description="The app role of those who may see and manage everybody's operations."
     )
     authority: Annotated[str, AfterValidator(_origin)] = Field(
-        "https://login.microsoftonline.com",
-        description="The sign-in service whose tokens the endpoint accepts.",
+        "https://login.microsoftonline.com", description="The sign-in service whose tokens the endpoint accepts."
     )
     api_keys: Annotated[dict[str, str], BeforeValidator(_api_keys)] = Field(
         {},
@@ -149,8 +141,7 @@ class ServiceSettings(BaseModel):
         "--make-key makes one. Such callers use the organization as the endpoint's application user.",
     )
     public_url: Annotated[str, AfterValidator(lambda value: value and _origin(value))] = Field(
-        "",
-        description="Where callers reach the endpoint, as in https://close.contoso.com.",
+        "", description="Where callers reach the endpoint, as in https://close.contoso.com."
     )
     gateway_hosts: HostSuffixes = Field(
         (),
@@ -174,8 +165,7 @@ class ServiceSettings(BaseModel):
         description="Hours for which the answer of an operation is kept for repetitions of its request.",
     )
     workers: Annotated[int, Field(ge=0, le=64)] = Field(
-        8,
-        description="How many operations this instance works off side by side; 0 leaves that to other instances.",
+        8, description="How many operations this instance works off side by side; 0 leaves that to other instances."
     )
     instances: Annotated[int, Field(ge=1, le=1000)] = Field(
         1,
@@ -183,8 +173,7 @@ class ServiceSettings(BaseModel):
         "PostgreSQL server has too few connections for them.",
     )
     requests_per_minute: Annotated[int, Field(ge=1, le=499)] = Field(
-        300,
-        description="How many requests a connection may send in a minute; the platform allows 500.",
+        300, description="How many requests a connection may send in a minute; the platform allows 500."
     )
     webhook_keys: Annotated[dict[str, str], BeforeValidator(_webhook_keys)] = Field(
         {},

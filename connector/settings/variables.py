@@ -115,7 +115,7 @@ class Variables(BaseModel):
 
     url: Annotated[str, AfterValidator(organization_url)] = Field(
         description="The organization's address, as in https://ORG.crm4.dynamics.com; or emulator:PATH for an "
-        "emulator inside this process that keeps its records in that file (emulator: alone: in .state/emulator.db).",
+        "emulator inside this process that keeps its records in that file (emulator: alone: in .state/emulator.db)."
     )
     emulator_plugins: str = Field(
         "",
@@ -123,14 +123,12 @@ class Variables(BaseModel):
         "flow(context)), separated as in PATH.",
     )
     tenant_id: Annotated[str, AfterValidator(_tenant)] = Field(
-        "",
-        description="The Entra tenant (id or domain); when absent, what the organization itself announces.",
+        "", description="The Entra tenant (id or domain); when absent, what the organization itself announces."
     )
     client_id: ClientId = Field("", description="The application (client) id of the app registration.")
     client_secret: SecretStr = Field(SecretStr(""), description="A client secret of it: the value, not its id.")
     client_certificate: FilePath | None = Field(
-        None,
-        description="Instead of a secret: a file with a certificate and its private key, PFX or PEM.",
+        None, description="Instead of a secret: a file with a certificate and its private key, PFX or PEM."
     )
     client_certificate_password: SecretStr = Field(SecretStr(""), description="The password of that file.")
     federated_token_file: FilePath | None = Field(
@@ -138,8 +136,7 @@ class Variables(BaseModel):
         description="Instead of a secret: a file with an assertion of a federated credential; read again each time.",
     )
     managed_identity: ManagedIdentity | None = Field(
-        None,
-        description="Instead of a secret, on Azure: system, or the client id of a user-assigned managed identity.",
+        None, description="Instead of a secret, on Azure: system, or the client id of a user-assigned managed identity."
     )
     sign_in: SignInMethod | Literal["auto"] = Field(
         "auto",
@@ -158,8 +155,7 @@ class Variables(BaseModel):
         "managed_identity.",
     )
     caller_object_id: UUID | None = Field(
-        None,
-        description="The Entra object id of a user to act as; needs prvActOnBehalfOfAnotherUser (role Delegate).",
+        None, description="The Entra object id of a user to act as; needs prvActOnBehalfOfAnotherUser (role Delegate)."
     )
     close_action: Annotated[str, AfterValidator(_action)] = Field(
         "",
@@ -182,12 +178,10 @@ class Variables(BaseModel):
         "Needs prvBypassCustomBusinessLogic.",
     )
     bypass_steps: str = Field(
-        "",
-        description="The ids of at most three plug-in steps that closes leave out, with commas between.",
+        "", description="The ids of at most three plug-in steps that closes leave out, with commas between."
     )
     tag: str = Field(
-        "",
-        description="A text that the organization's plug-ins see with each write (shared variable tag).",
+        "", description="A text that the organization's plug-ins see with each write (shared variable tag)."
     )
     drafts: DraftPolicy = Field(
         DraftPolicy.ACTIVATE,
@@ -211,16 +205,13 @@ class Variables(BaseModel):
     )
     connect_timeout: Seconds = Field(10.0, description="Seconds to wait for a connection.")
     read_timeout: Seconds = Field(
-        150.0,
-        description="Seconds to wait for an answer; the service ends an operation after 120.",
+        150.0, description="Seconds to wait for an answer; the service ends an operation after 120."
     )
     retry_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
-        900.0,
-        description="Seconds to wait in total when the service says that it is too busy (429); 0 never waits.",
+        900.0, description="Seconds to wait in total when the service says that it is too busy (429); 0 never waits."
     )
     metadata_seconds: Annotated[float, Field(ge=0, le=604800)] = Field(
-        3600.0,
-        description="Seconds for which the organization's status reasons and messages are kept.",
+        3600.0, description="Seconds for which the organization's status reasons and messages are kept."
     )
     connections: Annotated[int, Field(ge=1, le=1024)] = Field(
         416,
