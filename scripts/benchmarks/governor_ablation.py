@@ -25,6 +25,7 @@ from scripts.benchmarks.virtual_jobs import play_virtually
 
 JOBS = (
     Job(100, 1, 0.2),
+    Job(300, 1, 0.2, beside=2),
     Job(300, 1, 1.2, lost=0.01),
     Job(1000, 4, 1.2),
     Job(3000, 1, 1.2),
@@ -79,7 +80,7 @@ RULES: Mapping[str, tuple[object, str, object]] = {
     "leaving others more": (web_servers.ReservedQuota, "more", _never),
     "what is left is spent more evenly then": (web_servers, "EVENNESS", 0),
     "what others used comes back evenly": (service_limits.SlidingWindow, "add_aged", _never),
-    "one less at once where others may be": (web_servers.WebServer, "guard", _never),
+    "fewer at once where others may be": (web_servers.WebServer, "guard", _never),
     "what takes many times as long is told apart": (concurrency, "UNLIKE", float("inf")),
     "what hangs is not others' use": (governor, "LONGEST_WORK", 0.0),
     "a cookie that does not choose is seen through": (governor, "MOST_STRAYED", 1_000_000),

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.service_limits import Budget
 from connector.emulator.limits.protection import Limits
+from scripts.benchmarks.governor_cells import Polite
 from scripts.benchmarks.scenarios import drawn
-from scripts.benchmarks.virtual_service import Load, Service
+from scripts.benchmarks.virtual_service import Load, Neighbour, Seconds, Service
 
 ROWS = (100, 300, 1000, 3000, 10_000)
 SERVERS = (1, 4, 8)
@@ -31,7 +32,8 @@ LEAST_SHARE = 0.6
 class Job:
     """So many rows, closed on so many servers, each taking so many seconds of work on average.
 
-    Of the answers the share `lost` never comes while the service is at work; those rows are closed again.
+    Of the answers the share `lost` never comes while the service is at work; those rows are closed again. So many other
+    programs have been at work as the same user for two windows `beside` it, each with one request after the other.
     """
 
     rows: int
@@ -39,12 +41,14 @@ class Job:
     seconds: float
     spread: float = 0.35
     lost: float = 0.0
+    beside: int = 0
 
     @property
     def name(self) -> str:
         """Return what it is called in tables."""
         lost = f", {self.lost:.1%} of answers lost" if self.lost else ""
-        return f"{self.rows:,} rows, {self.servers} server{'s' * (self.servers > 1)}, {self.seconds} s{lost}"
+        others = f", {self.beside} neighbours" if self.beside else ""
+        return f"{self.rows:,} rows, {self.servers} server{'s' * (self.servers > 1)}, {self.seconds} s{lost}{others}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,12 @@ def play(job: Job, *, seed: int = 1) -> JobFigures:
     chance = random.Random(seed)
     times = [draw(chance, 0.0) for _ in range(job.rows)]
     waiting = iter([READ_SECONDS] * STARTING_READS + times)
-    service = Service(limits, ((0.0, job.seconds),), lambda _chance, _now: next(waiting), lost=job.lost)
+    others = (Neighbour(Polite, 0.0, math.inf),) * job.beside
+    seconds: Seconds = draw if others else lambda _chance, _now: next(waiting)
+    service = Service(limits, ((0.0, job.seconds),), seconds, lost=job.lost, neighbours=others)
     governor = Governor(0.0, Budget(window=limits.window_seconds))
     load = Load(service, [governor], rows=0, seed=seed)
+    load.run(2 * limits.window_seconds if others else 0.0)
     load.kind = "read"
     for _ in range(STARTING_READS):
         load.finish(1)

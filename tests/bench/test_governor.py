@@ -52,7 +52,9 @@ def test_a_service_allows_what_its_scarcest_budget_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "job", [Job(100, 1, 1.2), Job(300, 4, 1.2), Job(1000, 1, 0.2), Job(300, 1, 1.2, lost=0.01)], ids=str
+    "job",
+    [Job(100, 1, 1.2), Job(300, 4, 1.2), Job(1000, 1, 0.2), Job(300, 1, 1.2, lost=0.01), Job(300, 1, 1.2, beside=2)],
+    ids=str,
 )
 def test_a_job_is_done_in_less_than_twice_the_least_time(job: Job) -> None:
     figures = governor_jobs.play(job)

@@ -16,8 +16,6 @@ from connector.dataverse.pacing.web_servers import LimitEstimates, WebServer
 
 LEAST = (20.0, 20.0, 2.0)
 """Requests, seconds and concurrency below which no limit is believed: nothing would ever go through."""
-
-
 STEPS = 30
 """Steps of the window by which use is carried over: one amount for each."""
 

@@ -92,8 +92,8 @@ class WebServer:
     """
 
     __slots__ = (
-        "addressed", "budget", "concurrency", "count", "executed", "for_others", "guarded_until", "hold", "key",
-        "last_at", "sent", "strayed", "time", "unaddressed", "unheard", "unsettled",
+        "addressed", "budget", "concurrency", "count", "executed", "for_others", "guarded_until", "hold", "kept_free",
+        "key", "last_at", "sent", "strayed", "time", "unaddressed", "unheard", "unsettled",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +116,7 @@ class WebServer:
         self.strayed = 0
         self.for_others = ReservedQuota(window)
         self.guarded_until = NEVER
+        self.kept_free = 1
         self.unsettled: list[float] = []  # until when requests may be at work whose answers were lost
 
     def learnt(self) -> LimitEstimates:
@@ -136,16 +137,17 @@ class WebServer:
     def at_once(self, now: float) -> int:
         """Return how many requests may be under way to it: as many as documented while nobody else can be there.
 
-        Else one is kept free, others' share, and down to `FEWEST` what lost its answer, which may still be at work: one
+        Else some are kept free for them, and down to `FEWEST` for what lost its answer and may still be at work: one
         too many stops a user for minutes.
         """
-        slots = int(self.concurrency.value * (1 - self.for_others.share(now))) - (now < self.guarded_until)
+        slots = int(self.concurrency.value * (1 - self.for_others.share(now)))
+        slots -= self.kept_free if now < self.guarded_until else 0
         return (
             max(slots - sum(now < until for until in self.unsettled), min(slots, FEWEST)) if self.unsettled else slots
         )
 
     def guard(self, now: float) -> None:
-        """Keep one request free for a window: something that we do not see may be under way."""
+        """Keep some requests free for a window: something that we do not see may be under way."""
         self.guarded_until = max(now + self.budget.window, self.guarded_until)
 
     def lost(self, now: float, until: float) -> None:
@@ -242,7 +244,8 @@ class WebServer:
     def hear(self, now: float, requests_left: float | None, seconds_left: float | None) -> None:
         """Take in what the server says is left of its windows, `ran` having counted the request that says so.
 
-        Who has less than the documented limit left, beside what is ours, is not alone.
+        Who has less than the documented limit left, beside what is ours, is not alone: what others have used of the
+        seconds says at first how many requests of theirs are at work at once.
         """
         if requests_left is not None:
             used = self.sent.used(now)
@@ -252,6 +255,10 @@ class WebServer:
             elif self.guarded_until == NEVER:
                 self.guarded_until = now
         if seconds_left is not None:
+            if not self.time.confirmed(now):
+                others = self.budget.seconds - seconds_left - self.executed.used(now) - self.addressed.seconds
+                beside = max(0.0, others - self.unaddressed.seconds) / self.budget.window
+                self.kept_free = max(1, math.ceil(beside + 2 * math.sqrt(beside)))
             self.time.hear(now, seconds_left, self.executed.used(now))
             self.unheard = 0.0
 
@@ -296,10 +303,8 @@ class WebServer:
 
 def fits(servers: Iterable[WebServer], requests: float, seconds: float) -> bool:
     """Return whether so much work fits into the last windows of a job, in which nothing is spread any more."""
-    limits = [(server.count.value, server.time.value) for server in servers]
-    return requests <= ENDING * sum(count for count, _ in limits) and seconds <= ENDING * sum(
-        time for _, time in limits
-    )
+    count, time = map(sum, zip(*[(server.count.value, server.time.value) for server in servers], strict=True))
+    return requests <= ENDING * count and seconds <= ENDING * time
 
 
 def last_parts(servers: Collection[WebServer], now: float, parts: float, cost: float) -> int | None:

@@ -70,6 +70,21 @@ def test_as_many_as_documented_may_be_under_way_while_nobody_else_uses_the_limit
     assert [web_server.at_once(now) for now in (0.0, 299.0, 301.0)] == [51, 51, 52], "somebody else has asked"
 
 
+@pytest.mark.parametrize(("others", "at_once"), [(0.0, 51), (30.0, 51), (150.0, 50), (600.0, 47), (900.0, 45)])
+def test_what_others_have_used_of_the_seconds_says_how_many_requests_of_theirs_are_at_work(
+    others: float, at_once: int
+) -> None:
+    web_server = server()
+    web_server.ran(0.0, 1.0)
+    web_server.addressed.add(3.0)
+    web_server.hear(0.0, 5_900.0, 1_196.0 - others)
+    assert web_server.at_once(0.0) == at_once
+    web_server.hear(1.0, 5_900.0, 100.0)
+    assert web_server.at_once(1.0) == at_once, "later it is not known whose they are"
+    web_server.hear(302.0, 5_900.0, 600.0)
+    assert web_server.at_once(302.0) == 47, "nothing was heard for a window"
+
+
 def test_what_may_be_at_work_though_its_answer_was_lost_counts_until_it_is_over_but_eight_may_go() -> None:
     web_server = server()
     for until in (5.0, 10.0, 10.0):
