@@ -16,7 +16,7 @@ from pathlib import Path
 
 from connector.emulator.odata.functions import QueryContext
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.parse import parse_filter
+from connector.emulator.odata.parse import parse_option
 from connector.emulator.odata.sql import AliasedTable, FilterCompiler
 from connector.emulator.seeding.twin import Json, Twin, TwinRefused
 from connector.emulator.world.custom_logic import LogicContext
@@ -201,7 +201,7 @@ def _condition(world: World, row: Json, text: str, table: str) -> Test:
         raise TwinRefused(f"{row['name']}: the twin has no table {table or '(all)'} to filter.")
     try:
         compiler = FilterCompiler(world.schema)
-        sql = compiler.expression(parse_filter(text, {}, set()), AliasedTable("t", shape), {}, negated=False)
+        sql = compiler.expression(parse_option("$filter", text), AliasedTable("t", shape), {}, negated=False)
     except ODataError as error:
         raise TwinRefused(f"{row['name']}: the filter {text[:80]!r} is not understood: {error}"[:400]) from error
     parameters = list(compiler.parameters)

@@ -79,7 +79,7 @@ def _queries() -> Iterator[str]:
         (
             ("options of a collection", _code(READ_OPTIONS)),
             ("options of a row", _code(ROW_OPTIONS)),
-            ("options inside `$expand`", _code(sorted(odata_parse.EXPAND_OPTIONS))),
+            ("options inside `$expand`", _code(sorted(odata_parse.OPTION_RULES))),
             ("comparisons", _code(sorted(odata_parse.COMPARISONS))),
             ("text functions", _code(sorted(odata_parse.TEXT_FUNCTIONS))),
             ("logic and lambdas", "`and`, `or`, `not`, `any`, `all`, parameter aliases `@p`"),

@@ -17,7 +17,7 @@ from connector.closing.close import fulfil, preview
 from connector.closing.model import Intent, Outcome, Plan
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.emulator.embedded import open_embedded
-from connector.emulator.odata.parse import parse_filter
+from connector.emulator.odata.parse import parse_option
 from connector.emulator.odata.sql import AliasedTable, FilterCompiler
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.organization.capture_file import read_capture, write_capture
@@ -114,7 +114,7 @@ def test_filters_say_what_the_emulator_says_of_the_same_row(asked: Asked, text: 
     schema = asked.embedded.emulator.organization.world.schema
     compiler = FilterCompiler(schema)
     sql = compiler.expression(
-        parse_filter(text, {}, set()), AliasedTable("t", schema.tables["opportunity"]), {}, negated=False
+        parse_option("$filter", text), AliasedTable("t", schema.tables["opportunity"]), {}, negated=False
     )
     rows = asked.store.rows(f"SELECT 1 FROM opportunity t WHERE {sql}", tuple(compiler.parameters))
     assert holds(text, ROW) is bool(rows), text

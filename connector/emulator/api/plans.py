@@ -9,7 +9,7 @@ from connector.emulator.api.paging import SortKey
 from connector.emulator.api.rows import Annotations, Projection
 from connector.emulator.odata.expressions import Expand, Order, Query
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select, whole_number
+from connector.emulator.odata.parse import OPTION_RULES, parse_option, query_of, whole_number
 from connector.emulator.odata.path import Options
 from connector.emulator.odata.sql import (
     AliasedTable,
@@ -84,17 +84,14 @@ def read_query(options: Options, allowed: tuple[str, ...]) -> Query:
     """Return the parsed options of a read; raises ODataError unless every option and alias was understood and used."""
     options.allow(*allowed)
     values, used = options.values, set[str]()
-    query = Query(
-        select=parse_select(values["$select"]) if "$select" in values else None,
-        filter=parse_filter(values["$filter"], options.aliases, used) if "$filter" in values else None,
-        orderby=parse_orderby(values["$orderby"], options.aliases, used) if "$orderby" in values else (),
-        expand=parse_expand(values["$expand"], options.aliases, used) if "$expand" in values else (),
-        top=whole_number("$top", values["$top"]) if "$top" in values else None,
-        count=_true_or_false(values["$count"]) if "$count" in values else False,
-        given=frozenset(values),
-    )
+    by_rule = [name for name in OPTION_RULES if name in values and name != "$top"]
+    read: dict[str, object] = {name: parse_option(name, values[name], options.aliases, used) for name in by_rule}
+    if "$top" in values:
+        read["$top"] = whole_number("$top", values["$top"])
+    if "$count" in values:
+        read["$count"] = _true_or_false(values["$count"])
     options.allow_aliases(used)
-    return query
+    return query_of(read, values)
 
 
 def _true_or_false(text: str) -> bool:

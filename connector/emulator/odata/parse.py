@@ -6,7 +6,9 @@ ge lt le, and or not, contains endswith startswith, any all, the query functions
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from connector.emulator.odata.expressions import (
     Comparison,
@@ -31,7 +33,8 @@ TEXT_FUNCTIONS = frozenset({"contains", "startswith", "endswith"})
 NAMESPACE = "Microsoft.Dynamics.CRM."
 DEEPEST = 60
 _DIGITS = 9
-EXPAND_OPTIONS = frozenset({"$select", "$filter", "$orderby", "$top", "$expand"})
+NO_ALIASES: Mapping[str, str] = MappingProxyType({})
+Read = TypeVar("Read")
 
 _PLAIN = {
     TokenKind.GUID: lambda text: Literal(LiteralKind.GUID, text.lower()),
@@ -60,39 +63,18 @@ class Parser:
         self._depth = 0
         self.used = used
 
-    def whole_filter(self) -> Expression:
-        """Read the text as one filter expression."""
-        expression = self._or()
+    def whole(self, rule: Callable[[Parser], Read]) -> Read:
+        """Read the whole text by one of the rules below. Raises ODataError where it says anything else."""
+        read = rule(self)
         self._reader.need_end()
-        return expression
+        return read
 
-    def whole_order(self) -> tuple[Order, ...]:
-        """Read the text as the terms of $orderby."""
-        terms = [self._order_term()]
-        while self._reader.skip(","):
-            terms.append(self._order_term())
-        self._reader.need_end()
-        return tuple(terms)
+    def top(self) -> int:
+        """Read the number of `$top`."""
+        return whole_number("$top", self._reader.take().text)
 
-    def whole_select(self) -> tuple[str, ...]:
-        """Read the text as the names of $select; a trailing comma, as in documented samples, is let pass."""
-        names = self._select_names()
-        self._reader.need_end()
-        return names
-
-    def whole_expand(self) -> tuple[Expand, ...]:
-        """Read the text as the terms of $expand."""
-        terms = self._expand_terms()
-        self._reader.need_end()
-        return terms
-
-    def whole_literal(self) -> Operand:
-        """Read the text as one literal or one path, as the value of an alias is."""
-        operand = self._operand()
-        self._reader.need_end()
-        return operand
-
-    def _or(self) -> Expression:
+    def filter(self) -> Expression:
+        """Read a filter expression."""
         operands = [self._and()]
         while self._word("or"):
             operands.append(self._and())
@@ -115,7 +97,7 @@ class Parser:
             if self._word("not"):
                 return Not(self._unary())
             if self._reader.skip("("):
-                inner = self._or()
+                inner = self.filter()
                 self._reader.need(")")
                 return inner
             return self._predicate()
@@ -134,16 +116,17 @@ class Parser:
                 f"An unknown function with name '{name}' was found. This may also be a function import or a key lookup "
                 "on a navigation property, which is not allowed."
             )
-        left = self._operand()
+        left = self.operand()
         if isinstance(left, Path) and left.segments[-1] in ("any", "all") and reader.now.text == "(":
             return self._lambda(left)
         operator = reader.now
         if operator.kind is not TokenKind.NAME or operator.text not in COMPARISONS:
             raise reader.error("A comparison (eq, ne, gt, ge, lt, le) expected")
         reader.take()
-        return Comparison(operator.text, left, self._operand())
+        return Comparison(operator.text, left, self.operand())
 
-    def _operand(self) -> Operand:
+    def operand(self) -> Operand:
+        """Read a literal or a path, as the value of an alias is."""
         token = self._reader.now
         if token.kind is TokenKind.ALIAS:
             self._reader.take()
@@ -181,7 +164,7 @@ class Parser:
         while not self._reader.skip("]"):
             if values:
                 self._reader.need(",")
-            operand = self._operand()
+            operand = self.operand()
             if not isinstance(operand, Literal) or operand.kind is LiteralKind.LIST:
                 raise self._reader.error("A value expected")
             values.append(operand)
@@ -198,15 +181,15 @@ class Parser:
         if token.text not in self._aliases:
             return _WORDS["null"]  # OData 4.0 part 2, 5.3: an alias without a value is null
         inner = Parser(self._aliases[token.text], {}, self.used)
-        return inner.whole_literal()
+        return inner.whole(Parser.operand)
 
     def _text_match(self) -> TextMatch:
         reader = self._reader
         function = reader.need_name()
         reader.need("(")
-        path = self._operand()
+        path = self.operand()
         reader.need(",")
-        text = self._operand()
+        text = self.operand()
         reader.need(")")
         if not isinstance(path, Path):
             raise ODataError(f"The first argument of {function} must be a property.")
@@ -228,7 +211,7 @@ class Parser:
             return Lambda(Path(tuple(collection)), quantifier, "", None)
         variable = reader.need_name()
         reader.need(":")
-        body = self._or()
+        body = self.filter()
         reader.need(")")
         return Lambda(Path(tuple(collection)), quantifier, variable, body)
 
@@ -244,11 +227,21 @@ class Parser:
             if key in arguments:
                 raise ODataError(f"The parameter '{key}' of the function '{name}' was given more than once.")
             reader.need("=")
-            arguments[key] = self._operand()
+            arguments[key] = self.operand()
         return _function(name, arguments)
 
+    def orderby(self) -> tuple[Order, ...]:
+        """Read the terms of $orderby."""
+        return self._terms(self._order_term)
+
+    def _terms(self, term: Callable[[], Read]) -> tuple[Read, ...]:
+        terms = [term()]
+        while self._reader.skip(","):
+            terms.append(term())
+        return tuple(terms)
+
     def _order_term(self) -> Order:
-        operand = self._operand()
+        operand = self.operand()
         if not isinstance(operand, Path):
             raise self._reader.error("A property expected")
         if self._word("desc"):
@@ -256,7 +249,8 @@ class Parser:
         self._word("asc")
         return Order(operand, descending=False)
 
-    def _select_names(self) -> tuple[str, ...]:
+    def select(self) -> tuple[str, ...]:
+        """Read the names of $select; a trailing comma, as in documented samples, is let pass."""
         reader = self._reader
         names: list[str] = []
         while reader.now.kind in (TokenKind.NAME, TokenKind.PUNCTUATION) and reader.now.text not in (";", ")"):
@@ -267,11 +261,9 @@ class Parser:
             raise reader.error("A property expected")
         return tuple(names)
 
-    def _expand_terms(self) -> tuple[Expand, ...]:
-        terms = [self._expand_term()]
-        while self._reader.skip(","):
-            terms.append(self._expand_term())
-        return tuple(terms)
+    def expand(self) -> tuple[Expand, ...]:
+        """Read the terms of $expand."""
+        return self._terms(self._expand_term)
 
     def _expand_term(self) -> Expand:
         reader = self._reader
@@ -292,41 +284,35 @@ class Parser:
     def _expand_options(self) -> Query:
         reader = self._reader
         reader.need("(")
-        parts: dict[str, object] = {}
+        parts: dict[str, Any] = {}
         while not reader.skip(")"):
             if parts:
                 reader.need(";")
                 if reader.skip(")"):
                     break
             name = reader.take().text
-            if name not in EXPAND_OPTIONS:
+            if name not in OPTION_RULES:
                 raise ODataError(f"The query option '{name}' is not supported inside $expand.")
             if name in parts:
                 raise once(name)
             reader.need("=")
-            parts[name] = self._expand_value(name)
-        return Query(
-            select=parts.get("$select"),  # type: ignore[arg-type]  # each value was read by the rule of its name
-            filter=parts.get("$filter"),  # type: ignore[arg-type]
-            orderby=parts.get("$orderby", ()),  # type: ignore[arg-type]
-            expand=parts.get("$expand", ()),  # type: ignore[arg-type]
-            top=parts.get("$top"),  # type: ignore[arg-type]
-            given=frozenset(parts),
-        )
+            parts[name] = OPTION_RULES[name](self)
+        return query_of(parts, parts)
 
-    def _expand_value(self, name: str) -> object:
-        if name == "$select":
-            return self._select_names()
-        if name == "$filter":
-            return self._or()
-        if name == "$expand":
-            return self._expand_terms()
-        if name == "$orderby":
-            terms = [self._order_term()]
-            while self._reader.skip(","):
-                terms.append(self._order_term())
-            return tuple(terms)
-        return whole_number(name, self._reader.take().text)
+
+OPTION_RULES: Mapping[str, Callable[[Parser], Any]] = {
+    "$select": Parser.select,
+    "$filter": Parser.filter,
+    "$orderby": Parser.orderby,
+    "$expand": Parser.expand,
+    "$top": Parser.top,
+}
+"""By what each option is read, of a request as inside $expand."""
+
+
+def query_of(read: Mapping[str, Any], written: Iterable[str]) -> Query:
+    """Return the query of options that were read; `written` are the names of all that were there."""
+    return Query(given=frozenset(written), **{name.removeprefix("$"): value for name, value in read.items()})
 
 
 def once(name: str) -> ODataError:
@@ -368,21 +354,6 @@ def _function(name: str, arguments: dict[str, Operand]) -> QueryFunction:
     return QueryFunction(name, path, tuple(values), parameters)
 
 
-def parse_filter(text: str, aliases: Mapping[str, str], used: set[str]) -> Expression:
-    """Return the tree of a $filter; names of aliases met are added to `used`. Raises ODataError."""
-    return Parser(text, aliases, used).whole_filter()
-
-
-def parse_orderby(text: str, aliases: Mapping[str, str], used: set[str]) -> tuple[Order, ...]:
-    """Return the terms of a $orderby. Raises ODataError."""
-    return Parser(text, aliases, used).whole_order()
-
-
-def parse_select(text: str) -> tuple[str, ...]:
-    """Return the names of a $select. Raises ODataError."""
-    return Parser(text, {}, set()).whole_select()
-
-
-def parse_expand(text: str, aliases: Mapping[str, str], used: set[str]) -> tuple[Expand, ...]:
-    """Return the terms of a $expand. Raises ODataError."""
-    return Parser(text, aliases, used).whole_expand()
+def parse_option(name: str, text: str, aliases: Mapping[str, str] = NO_ALIASES, used: set[str] | None = None) -> Any:
+    """Return what an option of a query says; names of aliases met are added to `used`. Raises ODataError."""
+    return Parser(text, aliases, set() if used is None else used).whole(OPTION_RULES[name])

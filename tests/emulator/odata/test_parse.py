@@ -18,7 +18,7 @@ from connector.emulator.odata.expressions import (
     QueryFunction,
 )
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select
+from connector.emulator.odata.parse import OPTION_RULES, parse_option
 from connector.emulator.odata.path import options, segments
 
 PIECES = st.sampled_from(
@@ -69,7 +69,7 @@ NOISE = st.one_of(
 
 
 def filtered(text: str) -> object:
-    return parse_filter(text, {}, set())
+    return parse_option("$filter", text)
 
 
 def test_and_binds_tighter_than_or_and_not_tightest() -> None:
@@ -95,7 +95,7 @@ def test_lambdas_nest() -> None:
 
 def test_an_alias_without_a_value_is_null_and_an_alias_may_be_a_property() -> None:
     used: set[str] = set()
-    tree = parse_filter("@p1 ne @p3", {"@p1": "revenue"}, used)
+    tree = parse_option("$filter", "@p1 ne @p3", {"@p1": "revenue"}, used)
     assert tree == Comparison("ne", Path(("revenue",)), Literal(LiteralKind.NULL, None))
     assert used == {"@p1", "@p3"}
 
@@ -142,8 +142,8 @@ def test_depth_is_bounded() -> None:
 
 
 def test_expand_options_nest_and_keep_their_text() -> None:
-    (one,) = parse_expand(
-        "quotes($select=a,b;$filter=contains(a,';)');$expand=lines($top=2);$orderby=a desc,b)", {}, set()
+    (one,) = parse_option(
+        "$expand", "quotes($select=a,b;$filter=contains(a,';)');$expand=lines($top=2);$orderby=a desc,b)"
     )
     assert one.query.select == ("a", "b")
     assert one.query.expand[0].query.top == 2
@@ -153,14 +153,9 @@ def test_expand_options_nest_and_keep_their_text() -> None:
 
 @given(NOISE)
 def test_noise_is_parsed_or_refused_and_nothing_else(text: str) -> None:
-    for parse in (
-        filtered,
-        parse_select,
-        lambda one: parse_orderby(one, {}, set()),
-        lambda one: parse_expand(one, {}, set()),
-    ):
+    for name in OPTION_RULES:
         with contextlib.suppress(ODataError):
-            parse(text)
+            parse_option(name, text)
     for read in (segments, options, preferences):
         with contextlib.suppress(ODataError):
             read(text)
