@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -27,8 +28,36 @@ from connector.handler import Response
 
 Json = dict[str, Any]
 ATTRIBUTE_TYPES = {kind.definition for kind in Kind}
-LISTS = ("Attributes", "ManyToOneRelationships", "OneToManyRelationships", "ManyToManyRelationships", "Keys")
-"""What hangs below a table definition."""
+LISTS: Mapping[str, tuple[str, Callable[[Schema, Table], list[Json]]]] = {
+    "Attributes": (
+        "AttributeMetadata",
+        lambda _schema, table: [
+            attribute_definition(table, column) for column in table.columns.values() if not column.hidden
+        ],
+    ),
+    "ManyToOneRelationships": (
+        "OneToManyRelationshipMetadata",
+        lambda schema, table: [
+            lookup_definition(schema, table, lookup)
+            for lookup in table.lookups.values()
+            if lookup.target in schema.tables
+        ],
+    ),
+    "OneToManyRelationships": (
+        "OneToManyRelationshipMetadata",
+        lambda _schema, table: [
+            collection_definition(table, each) for each in table.collections.values() if not each.association
+        ],
+    ),
+    "ManyToManyRelationships": (
+        "ManyToManyRelationshipMetadata",
+        lambda _schema, table: [
+            many_to_many_definition(table, each) for each in table.collections.values() if each.association
+        ],
+    ),
+    "Keys": ("EntityKeyMetadata", lambda _schema, table: [key_definition(key) for key in table.keys]),
+}
+"""What hangs below a table definition: of which type, and where it comes from."""
 _NAVIGATIONS = {"OptionSet": "OptionSetMetadata", "GlobalOptionSet": "OptionSetMetadata"}
 _OPTIONS = ("$select", "$filter", "$expand", "$count")
 
@@ -78,10 +107,10 @@ class EntityDefinitions:
             raise _nowhere(name.name)
         written = first.key or f"'{table.logical_name}'"
         place = f"EntityDefinitions({written})/{name.name}"
-        definitions = self._list(table, name.name)
+        kind, definitions_of = LISTS[name.name]
+        definitions = definitions_of(self._schema, table)
         if name.called:
             definitions = [self._named(name, definitions)]
-        kind = _type_of(name.name)
         if rest and rest[0].name.startswith(TYPE_PREFIX) and not rest[0].called:
             kind = rest.pop(0).name.removeprefix(TYPE_PREFIX)
             if name.name != "Attributes" or kind not in ATTRIBUTE_TYPES:
@@ -128,43 +157,23 @@ class EntityDefinitions:
             return Response(HTTPStatus.NO_CONTENT)
         return self._one(request, f"{place}/{rest[0].name}", _NAVIGATIONS[rest[0].name], value, query)
 
-    def _list(self, table: Table, name: str) -> list[Json]:
-        if name == "Attributes":
-            return [attribute_definition(table, column) for column in table.columns.values() if not column.hidden]
-        if name == "ManyToOneRelationships":
-            lookups = [lookup for lookup in table.lookups.values() if lookup.target in self._schema.tables]
-            return [lookup_definition(self._schema, table, lookup) for lookup in lookups]
-        if name == "OneToManyRelationships":
-            return [
-                collection_definition(table, collection)
-                for collection in table.collections.values()
-                if collection.association is None
-            ]
-        if name == "ManyToManyRelationships":
-            return [
-                many_to_many_definition(table, collection)
-                for collection in table.collections.values()
-                if collection.association
-            ]
-        return [key_definition(key) for key in table.keys]
-
     # --- answers --------------------------------------------------------------------------------------------------
 
     def _many(self, request: ApiRequest, place: str, kind: str, definitions: list[Json], query: Query) -> Response:
-        kept = [
-            definition for definition in definitions if query.filter is None or _meets(query.filter, definition, kind)
-        ]
-        value = [self._shaped(request, place, kind, definition, query) for definition in kept]
-        if query.select:
-            _check_names(query.select, _known(kind, definitions), kind)
+        value = self._chosen(request, place, kind, definitions, query)
         count = {"@odata.count": len(value)} if query.count else {}
         return ok({"@odata.context": request.context(f"{place}{_scope(query)}"), **count, "value": value})
+
+    def _chosen(self, request: ApiRequest, place: str, kind: str, definitions: list[Json], query: Query) -> list[Json]:
+        """Return the definitions that meet $filter, each as $select and $expand leave it."""
+        _check_select(query, kind, definitions)
+        chosen = [each for each in definitions if query.filter is None or _meets(query.filter, each, kind)]
+        return [self._shaped(request, place, kind, each, query) for each in chosen]
 
     def _one(self, request: ApiRequest, place: str, kind: str, definition: Json, query: Query) -> Response:
         if query.filter is not None:
             raise ODataError("The query option '$filter' is only supported for collections.")
-        if query.select:
-            _check_names(query.select, _known(kind, [definition]), kind)
+        _check_select(query, kind, [definition])
         context = {"@odata.context": request.context(f"{place}{_scope(query)}/$entity")}
         return ok(context | self._shaped(request, place, kind, definition, query))
 
@@ -186,18 +195,9 @@ class EntityDefinitions:
         if expand.reference:
             raise refuse("emulator.not_implemented", f"$expand={name}/$ref of table definitions")
         if kind == "EntityMetadata" and name in LISTS:
-            listed = self._list(self._schema.tables[definition["LogicalName"]], name)
-            inner = _type_of(name)
-            if expand.query.select:
-                _check_names(expand.query.select, _known(inner, listed), inner)
-            kept = [
-                listed_definition
-                for listed_definition in listed
-                if expand.query.filter is None or _meets(expand.query.filter, listed_definition, inner)
-            ]
-            out[name] = [
-                self._shaped(request, place, inner, listed_definition, expand.query) for listed_definition in kept
-            ]
+            listed_kind, definitions_of = LISTS[name]
+            definitions = definitions_of(self._schema, self._schema.tables[definition["LogicalName"]])
+            out[name] = self._chosen(request, place, listed_kind, definitions, expand.query)
             return
         if name not in _NAVIGATIONS or not _has_options(kind, definition):
             raise no_such_property(name, kind)
@@ -205,8 +205,7 @@ class EntityDefinitions:
         if value is None:
             out[name] = None
             return
-        if expand.query.select:
-            _check_names(expand.query.select, set(value), _NAVIGATIONS[name])
+        _check_select(expand.query, _NAVIGATIONS[name], [value])
         out[f"{name}@odata.context"] = request.context(
             f"{place.partition('/')[0]}/Attributes({definition['MetadataId']})/{TYPE_PREFIX}{kind}/{name}"
             f"{_scope(expand.query)}/$entity"
@@ -223,26 +222,14 @@ def _has_options(kind: str, definition: Json) -> bool:
     return "OptionSet" in definition and kind in kinds
 
 
-def _type_of(name: str) -> str:
-    return {
-        "Attributes": "AttributeMetadata",
-        "ManyToManyRelationships": "ManyToManyRelationshipMetadata",
-        "Keys": "EntityKeyMetadata",
-    }.get(name, "OneToManyRelationshipMetadata")
-
-
-def _known(kind: str, definitions: list[Json]) -> set[str]:
-    """Return the properties that $select may name: those of a derived type only after a cast to it."""
+def _check_select(query: Query, kind: str, definitions: list[Json]) -> None:
+    """Raise ODataError where $select names what a type does not have, or only a derived type has."""
     if kind == "AttributeMetadata":
-        return attribute_properties()
-    return (
-        {key for definition in definitions for key in definition if key not in _NAVIGATIONS} if definitions else {"*"}
-    )
-
-
-def _check_names(names: tuple[str, ...], known: set[str], kind: str) -> None:
-    for name in names:
-        if name != "*" and "*" not in known and (name not in known or name.startswith("@")):
+        selectable = attribute_properties()
+    else:
+        selectable = {key for each in definitions for key in each if key not in _NAVIGATIONS}
+    for name in query.select or ():
+        if name != "*" and selectable and (name not in selectable or name.startswith("@")):
             raise no_such_property(name, kind)
 
 

@@ -70,12 +70,11 @@ def api_properties(deployment: Deployment) -> dict[str, Any]:
 def filled(name: str, deployment: Deployment, values: Mapping[str, str]) -> dict[str, Any]:
     """Return the document of this name, with what the deployment says in it; `values` are beside that or instead."""
     text = resources.files(__package__ or "").joinpath(f"{name}.template.json").read_text(encoding="utf-8")
-    known = {field.name: getattr(deployment, field.name) for field in fields(deployment)}
-    known |= {"full_scope": deployment.full_scope, "email": deployment.email, "site": deployment.site}
-    known |= {"brand": BRAND_COLOR, "redirect": REDIRECT_URL, "private": deployment.privacy or deployment.site} | dict(
-        values
-    )
-    document: dict[str, Any] = json.loads(Template(text).substitute({n: json.dumps(v)[1:-1] for n, v in known.items()}))
+    deployed = {field.name: getattr(deployment, field.name) for field in fields(deployment)}
+    deployed |= {"full_scope": deployment.full_scope, "email": deployment.email, "site": deployment.site}
+    deployed |= {"brand": BRAND_COLOR, "redirect": REDIRECT_URL, "private": deployment.privacy or deployment.site}
+    escaped = {name: json.dumps(value)[1:-1] for name, value in {**deployed, **values}.items()}
+    document: dict[str, Any] = json.loads(Template(text).substitute(escaped))
     return document
 
 
@@ -130,26 +129,18 @@ def router(deployment: Deployment) -> APIRouter:
     """Return the routes that serve the connector's files for `deployment`; they need no sign-in."""
     routes = APIRouter(prefix="", include_in_schema=False)
 
-    def definition(request: Request) -> Response:
-        return _file(swagger(request.app, deployment))
-
-    def properties() -> Response:
-        return _file(api_properties(deployment))
-
-    def tools() -> Response:
-        return _file(mcp_swagger(deployment))
-
-    def icon() -> Response:
-        return Response(icon_png(), media_type="image/png")
-
-    served: Mapping[str, Callable[..., Response]] = {
-        SWAGGER_PATH: definition,
-        PROPERTIES_PATH: properties,
-        MCP_PATH: tools,
-        ICON_PATH: icon,
+    files: Mapping[str, Callable[[FastAPI], Response]] = {
+        SWAGGER_PATH: lambda app: _file(swagger(app, deployment)),
+        PROPERTIES_PATH: lambda _app: _file(api_properties(deployment)),
+        MCP_PATH: lambda _app: _file(mcp_swagger(deployment)),
+        ICON_PATH: lambda _app: Response(icon_png(), media_type="image/png"),
     }
-    for path, endpoint in served.items():
-        routes.add_api_route(path, endpoint, methods=["GET"])
+
+    def served(request: Request) -> Response:
+        return files[request.scope["route"].path](request.app)
+
+    for path in files:
+        routes.add_api_route(path, served, methods=["GET"])
     return routes
 
 
