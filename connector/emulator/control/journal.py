@@ -32,8 +32,8 @@ KEPT_HEADERS = names(
 KEPT_ANSWER_HEADERS = frozenset(
     names(
         "Content-Type Content-Disposition Date ETag Location OData-EntityId OData-Version Preference-Applied "
-        "REQ_ID Retry-After WWW-Authenticate x-ms-dop-hint x-ms-ratelimit-burst-remaining-xrm-requests x-ms- "
-        "ratelimit-time-remaining-xrm-requests x-ms-service-request-id"
+        "REQ_ID Retry-After WWW-Authenticate x-ms-dop-hint x-ms-ratelimit-burst-remaining-xrm-requests "
+        "x-ms-ratelimit-time-remaining-xrm-requests x-ms-service-request-id"
     )
 )
 BODY_KEPT = 2000
@@ -265,8 +265,8 @@ def _response(entry: Entry) -> Json:
     if response.body:
         content["text"] = response.body.decode(errors="replace")
     if entry.response_size > len(response.body):
-        kept = f"The first {len(response.body)}" if response.body else "None"
-        content["comment"] = f"{kept} of {entry.response_size} bytes are kept."
+        part = f"The first {len(response.body)}" if response.body else "None"
+        content["comment"] = f"{part} of {entry.response_size} bytes are kept."
     return {
         "status": response.status,
         "statusText": responses.get(response.status, ""),

@@ -158,7 +158,8 @@ def test_an_entry_tells_what_was_asked_answered_and_decided(embedded: EmbeddedEm
     assert made["request"]["postData"]["comment"] == "The first 2000 of 2019 bytes."
     assert len(made["request"]["postData"]["text"]) == 2000
     assert made["_operations"][0]["message"] == "Create"
-    assert any(pair["name"] == "OData-EntityId" for pair in made["response"]["headers"])
+    named = {pair["name"] for pair in made["response"]["headers"]}
+    assert {"OData-EntityId", "x-ms-ratelimit-time-remaining-xrm-requests"} <= named
     assert json.loads(missed["response"]["content"]["text"])["error"]["code"] == "0x80040217"
     assert missed["response"]["statusText"] == "Not Found"
     assert missed["_rule"]
