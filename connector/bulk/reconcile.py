@@ -81,12 +81,12 @@ class Reconciliation:
         while chunk := list(islice(records, CHUNK)):
             self.tell(self.checked)
             orders = any(isinstance(record.intent, Intent) and needs_orders(record.intent) for record in chunk)
-            seen = self.organization.observe([record.opportunity_id for record in chunk], orders=orders)
+            snapshots = self.organization.observe([record.opportunity_id for record in chunk], orders=orders)
             activities = ActivityComparison(self.organization, self.unread)
-            problems_by_row = activities.problems([record for record in chunk if _stands_closed(record, seen)])
+            problems_by_row = activities.problems([record for record in chunk if _stands_closed(record, snapshots)])
             for record in chunk:
                 self.checked += 1
-                problems = self._problems(record, seen.get(record.opportunity_id), metadata)
+                problems = self._problems(record, snapshots.get(record.opportunity_id), metadata)
                 for problem in (*problems, *problems_by_row.get(record.row, ())):
                     row = report_row(record, self.job.organization, names)
                     yield Mismatch(row.number, row.opportunity_id, names.of_users(problem), row.name, row.owner)
@@ -113,9 +113,9 @@ class Reconciliation:
             yield f"It was opened again, and is {snapshot.opportunity.state.name.lower()} now."
 
 
-def _stands_closed(record: Record, seen: Mapping[UUID, Snapshot]) -> bool:
+def _stands_closed(record: Record, snapshots: Mapping[UUID, Snapshot]) -> bool:
     """Return whether a row stands as its job left it: else its activities say nothing."""
-    snapshot = seen.get(record.opportunity_id)
+    snapshot = snapshots.get(record.opportunity_id)
     if snapshot is None or record.status not in _CLOSED or not isinstance(record.intent, Intent):
         return False
     return snapshot.opportunity.state is CLOSED_STATE[record.intent.outcome]

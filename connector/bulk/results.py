@@ -35,18 +35,18 @@ def write_dead_letters(
     `records` is called for each time they are gone through. Columns of the input that were kept stand before ours. The
     file appears whole or not at all, opens rightly in a spreadsheet, and reads back the same. Raises InputError.
     """
-    kept: dict[str, None] = {}
+    columns_kept: dict[str, None] = {}
     extra: dict[str, None] = {}
     for record in records():
-        kept |= dict.fromkeys(record.kept)
+        columns_kept |= dict.fromkeys(record.kept)
         extra |= dict.fromkeys(name for name in _request(record) if name not in FIELDS)
     count = 0
     with whole_text(path) as file:
         writer = csv.writer(file)
-        writer.writerow([*kept, *FIELDS, *sorted(extra), *RESULTS])
+        writer.writerow([*columns_kept, *FIELDS, *sorted(extra), *RESULTS])
         for record in records():
             request = _request(record)
-            cells: list[ColumnValue] = [record.kept.get(name) for name in kept]
+            cells: list[ColumnValue] = [record.kept.get(name) for name in columns_kept]
             cells += [request.get(name) for name in (*FIELDS, *sorted(extra))]
             writer.writerow([_text(cell) for cell in (*cells, *_results(record, organization, names))])
             count += 1

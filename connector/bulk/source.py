@@ -183,13 +183,13 @@ class Source:
 
 def _checked(organization: SearchOrganization) -> Callable[[Intent], None]:
     """Return a check of the status reasons and columns that rows name; nothing is asked while none names any."""
-    known: set[tuple[object, ...]] = set()
+    checked: set[tuple[object, ...]] = set()
 
     def check(intent: Intent) -> None:
         named = (intent.outcome, intent.status, intent.quote_status)
         columns = bool(intent.opportunity_columns or intent.quote_columns)
-        if columns or (named[1:] != (None, None) and named not in known):
+        if columns or (named[1:] != (None, None) and named not in checked):
             check_intent(intent, organization.metadata(MetadataRequest(columns=columns)))
-            known.add(named)
+            checked.add(named)
 
     return check

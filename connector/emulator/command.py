@@ -42,15 +42,15 @@ def serve(options: ServeOptions, announce: Announce) -> None:
     Raises OSError (a taken port, a file), InvalidFaultPlan, LogicError, and the store's errors for an unusable
     database. Certificates and the signing key are kept in `<db>-keys`, so that trust and tokens survive a restart.
     """
-    kept = _folder(options)
-    folder = kept if kept is not None else Path(tempfile.mkdtemp(prefix="emulator-"))
+    own_folder = _folder(options)
+    folder = own_folder if own_folder is not None else Path(tempfile.mkdtemp(prefix="emulator-"))
     keys = Keys(folder / "signing.pem")
     try:
         with listening(options.host, options.port) as sock:
             _run(options, sock, keys, certificates(folder), announce)
     finally:
         keys.wait()
-        if kept is None:
+        if own_folder is None:
             shutil.rmtree(folder)
 
 

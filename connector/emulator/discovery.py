@@ -66,12 +66,12 @@ class Discovery:
         context = f"{origin}{PREFIX}$metadata#Instances"
         if steps[0].called:
             return ok({"@odata.context": f"{context}/$entity", **_shaped(self._one(steps[0], instances), asked_query)})
-        kept = [
+        matching = [
             instance
             for instance in instances
             if asked_query.filter is None or holds(asked_query.filter, instance, _KIND)
         ]
-        return ok({"@odata.context": context, "value": [_shaped(instance, asked_query) for instance in kept]})
+        return ok({"@odata.context": context, "value": [_shaped(instance, asked_query) for instance in matching]})
 
     @staticmethod
     def _one(segment: Segment, instances: list[Mapping[str, Any]]) -> Mapping[str, Any]:

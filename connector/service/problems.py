@@ -147,8 +147,8 @@ def of_error(error: ConnectorError) -> Problem:
 
 def about(fields: Sequence[str]) -> tuple[ErrorDetail, ...]:
     """Return a detail for each field of the request that a refusal is about, by its name there."""
-    known = {field.name: field for field in HOSTED_FIELDS}
-    named = [known[name] for name in fields if name in known]
+    field_of = {field.name: field for field in HOSTED_FIELDS}
+    named = [field_of[name] for name in fields if name in field_of]
     return tuple(ErrorDetail(code="field", message=field.label, target=field.wire_name) for field in named)
 
 

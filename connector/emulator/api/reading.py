@@ -228,8 +228,8 @@ class ReadOperations:
     def _narrowed(
         self, request: ApiRequest, plan: ReadPlan, source: str, bound: list[Value]
     ) -> tuple[str, list[Value]]:
-        seen = self._world.access.sees(request.caller, plan.table, "Read", plan.alias)
-        source = source if seen == "1" else f"{source} AND {seen}"
+        within_reach = self._world.access.sees(request.caller, plan.table, "Read", plan.alias)
+        source = source if within_reach == "1" else f"{source} AND {within_reach}"
         if plan.condition is None:
             return source, bound
         values = plan.condition.bound(request.asker(self._world.clock.now()))

@@ -209,11 +209,11 @@ class Control:
 
     def restore(self, name: str) -> Json:
         """Put back what was kept under `name`; raises InvalidControlRequest when there are none."""
-        kept = self._snapshots.get(name)
-        if kept is None:
+        copy = self._snapshots.get(name)
+        if copy is None:
             names = ", ".join(sorted(self._snapshots)) or "none"
             raise InvalidControlRequest(f"There is no snapshot {name!r}; there are: {names}.")
-        self._emulator.organization.world.restore(kept)
+        self._emulator.organization.world.restore(copy)
         return {"restored": name}
 
     def seed(self, opportunities: int, seed: int = 1) -> Json:
@@ -311,10 +311,10 @@ def _object(request: Request) -> dict[str, Any]:
     return data
 
 
-def _alike(known: object, value: object) -> bool:
+def _alike(sample: object, value: object) -> bool:
     """Return whether a JSON value is of the kind of a known one and neither negative nor infinite."""
-    if isinstance(known, bool) or isinstance(value, bool):
-        return isinstance(known, bool) and isinstance(value, bool)
-    if isinstance(known, tuple):
-        return isinstance(value, list) and len(value) == len(known) and all(_alike(1.0, item) for item in value)
-    return isinstance(value, int if isinstance(known, int) else int | float) and 0 <= value < LARGEST_LIMIT
+    if isinstance(sample, bool) or isinstance(value, bool):
+        return isinstance(sample, bool) and isinstance(value, bool)
+    if isinstance(sample, tuple):
+        return isinstance(value, list) and len(value) == len(sample) and all(_alike(1.0, item) for item in value)
+    return isinstance(value, int if isinstance(sample, int) else int | float) and 0 <= value < LARGEST_LIMIT

@@ -73,14 +73,14 @@ def certificates(folder: Path, *, now: datetime | None = None) -> Certificates:
     cannot be written, ExtraMissing without trustme.
     """
     today = now if now is not None else datetime.now(UTC)
-    kept = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    issued = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     stamp = folder / "renew-after"
-    if _current(stamp, today) and _usable(kept):
-        return kept
+    if _current(stamp, today) and _usable(issued):
+        return issued
     folder.mkdir(parents=True, exist_ok=True)
-    _issue(kept, today + VALID)
+    _issue(issued, today + VALID)
     write_private(stamp, (today + VALID - RENEW_BEFORE).isoformat().encode("ascii"))
-    return kept
+    return issued
 
 
 def _issue(files: Certificates, until: datetime) -> None:

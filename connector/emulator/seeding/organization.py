@@ -108,11 +108,11 @@ def seed_organization(world: World, members: Iterable[SeededUser], own: Customiz
 
 def _add_views(world: World) -> None:
     """Add the system views, named as in Dynamics 365 Sales; the first of each table is its default one."""
-    seen: set[str] = set()
+    tables_with_views: set[str] = set()
     shared: Row = {"querytype": 0, "isquickfindquery": 0, "statecode": 0, "statuscode": 1}
     for view in json.loads((resources.files("connector.emulator") / "data" / "views.json").read_text("utf-8")):
-        first = view["returnedtypecode"] not in seen
-        seen.add(view["returnedtypecode"])
+        first = view["returnedtypecode"] not in tables_with_views
+        tables_with_views.add(view["returnedtypecode"])
         _add(world, "savedquery", {**view, **shared, "isdefault": int(first)})
 
 

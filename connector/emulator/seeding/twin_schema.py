@@ -136,16 +136,16 @@ class SchemaCompiler:
         names = {row["name"] for row in self._twin.rows("messages")}
         optional = {name for name, message in base.messages.items() if message.pack in ("sales", "project operations")}
         called = {name for name in optional if name in names or not base.messages[name].table or name in _UNLISTED}
-        kept = {
+        callable_messages = {
             name: message
             for name, message in base.messages.items()
             if name not in optional or name in called or not self._twin.whole("messages")
         }
         for row in self._twin.rows("processes"):
             own = row.get("unique_name", "")
-            if row["kind"] == "action" and own and own not in kept:
-                kept[own] = Message(own, bound_to=row["table"], table=row["table"], pack="platform")
-        return kept
+            if row["kind"] == "action" and own and own not in callable_messages:
+                callable_messages[own] = Message(own, bound_to=row["table"], table=row["table"], pack="platform")
+        return callable_messages
 
     def _listed(self) -> Mapping[str, tuple[str, ...]]:
         listed: dict[str, tuple[str, ...]] = {}

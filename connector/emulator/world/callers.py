@@ -224,9 +224,9 @@ class Access:
 
     def _remembered(self, key: tuple[str, str]) -> Caller | None:
         writes = self._store.writes
-        seen = (sum(writes[table] for table in _SECURITY_TABLES), self._store.undone)
-        if seen != self._seen:
-            self._seen = seen
+        writes_seen = (sum(writes[table] for table in _SECURITY_TABLES), self._store.undone)
+        if writes_seen != self._seen:
+            self._seen = writes_seen
             self._known.clear()
         return self._known.get(key)
 

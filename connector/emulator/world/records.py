@@ -80,11 +80,11 @@ class Records:
 
     def rate(self, currency: Value) -> float:
         """Return how many units of the currency one unit of the base currency is worth; 1 for the base currency."""
-        seen = (self.store.writes["transactioncurrency"], self.store.undone)
-        if seen != self._rates_seen:
+        writes_seen = (self.store.writes["transactioncurrency"], self.store.undone)
+        if writes_seen != self._rates_seen:
             rows = self.store.rows("SELECT transactioncurrencyid, exchangerate FROM transactioncurrency")
             self._rates = {str(key): float(value or 1) for key, value in rows}
-            self._rates_seen = seen
+            self._rates_seen = writes_seen
         return self._rates.get(str(currency), 1.0)
 
     def currency_precision(self, currency: Value) -> int:

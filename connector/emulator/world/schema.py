@@ -277,8 +277,8 @@ class Schema:
         form asks for; the service does not do that by itself.
         """
         old = self.tables[table]
-        kept = [status for status in old.statuses if status.value != option.value]
-        statuses = tuple(sorted([*kept, option], key=lambda value: (value.state, value.value)))
+        others = [status for status in old.statuses if status.value != option.value]
+        statuses = tuple(sorted([*others, option], key=lambda value: (value.state, value.value)))
         changed = self.with_table(replace(old, statuses=statuses))
         if table != "opportunity":
             return changed

@@ -123,9 +123,9 @@ class Store:
 
     def _catch_up(self) -> None:
         """Notice what another process wrote into the file, so that no version number is given twice."""
-        seen = self.db.execute("PRAGMA data_version").fetchone()[0]
-        if seen != self._seen:
-            self._seen = seen
+        data_version = self.db.execute("PRAGMA data_version").fetchone()[0]
+        if data_version != self._seen:
+            self._seen = data_version
             self.version = self._highest_version()
             self.undone += 1
 

@@ -143,9 +143,9 @@ async def ask(
         (b"content-type", b"application/json"),
         (b"content-length", str(len(sent)).encode()),
     ]
-    kept = {key: request.scope[key] for key in ("type", "asgi", "http_version", "scheme", "server", "client", "state")
+    outer = {key: request.scope[key] for key in ("type", "asgi", "http_version", "scheme", "server", "client", "state")
             if key in request.scope}  # fmt: skip
-    scope = kept | {
+    scope = outer | {
         "state": {**request.scope.get("state", {}), "door": "mcp"},
         "method": method,
         "path": unquote(path) if path.startswith("/opportunities/") else path,  # a key may hold anything, as over HTTP

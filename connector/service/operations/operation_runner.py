@@ -151,8 +151,8 @@ class OperationRunner:
 
 def _kept(report: Report) -> dict[str, object]:
     """Return the report for the store, with the name by which people know the opportunity."""
-    seen = report.before or report.after
-    return report_data(report) | ({"name": seen.opportunity.name} if seen and seen.opportunity.name else {})
+    snapshot = report.before or report.after
+    return report_data(report) | ({"name": snapshot.opportunity.name} if snapshot and snapshot.opportunity.name else {})
 
 
 def cause_of(error: ConnectorError | None) -> ConnectorError | None:
@@ -173,8 +173,11 @@ def _ours(organization: LookupOrganization, report: Report, intent: AnyIntent) -
     if report.status is not ReportStatus.ALREADY_CLOSED:
         return report
     try:
-        seen = organization.observe([intent.opportunity_id], activities=True).get(intent.opportunity_id)
+        snapshot = organization.observe([intent.opportunity_id], activities=True).get(intent.opportunity_id)
     except ConnectorError:
         return report  # it is closed as asked in any case
-    made = [a for a in seen.activities if is_made_under(a.id, intent.opportunity_id, intent.key)] if seen else []
-    return replace(report, status=ReportStatus.CLOSED, after=seen) if any(a.completed for a in made) else report
+    activities = snapshot.activities if snapshot else ()
+    made = [each for each in activities if is_made_under(each.id, intent.opportunity_id, intent.key)]
+    return (
+        replace(report, status=ReportStatus.CLOSED, after=snapshot) if any(each.completed for each in made) else report
+    )

@@ -146,10 +146,10 @@ class OperationService:
         """
         if names is not None:
             operations = (self.operations.find(name) for name in dict.fromkeys(names[:MOST_RETRIED]))
-            seen = [operation for operation in operations if operation is not None and may_see(caller, operation)]
+            visible = [operation for operation in operations if operation is not None and may_see(caller, operation)]
         else:
-            seen = self.operations.newest(MOST_RETRIED, self.visible(caller, replace(chosen, status="failed")))
-        return [operation for operation in seen if operation.record.status in RETRIED and stands(operation)]
+            visible = self.operations.newest(MOST_RETRIED, self.visible(caller, replace(chosen, status="failed")))
+        return [operation for operation in visible if operation.record.status in RETRIED and stands(operation)]
 
     def jobs(self, caller: Caller, most: int | None = None) -> list[Job]:
         """Return the bulk jobs that the caller may see, the latest first."""

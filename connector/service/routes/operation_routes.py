@@ -120,9 +120,9 @@ class OperationRoutes:
         """Cancel an operation that nobody works on."""
         caller = caller_of(request)
         operation_id, _ = self.links.operation_of(operation, self.clock.now().timestamp())
-        seen = view(await self.waiting.apart(lambda: self.service.cancel(operation_id, caller)))
+        canceled = view(await self.waiting.apart(lambda: self.service.cancel(operation_id, caller)))
         self.waiting.tell(operation_id)
-        return json_response(seen)
+        return json_response(canceled)
 
     async def _accept(
         self, request: Request, name: str, opportunity: UUID, body: CloseBody | ReopenBody, key: str | None
@@ -178,8 +178,8 @@ class OperationRoutes:
         seconds = round(min(LATER, max(SOON, (now - operation.job.created).total_seconds() / _AGES)))
         if waiting_until is not None:
             seconds = max(SOON, round((waiting_until - now).total_seconds() + 0.499))
-        seen = view(operation, waiting_until)  # checked already
-        accepted = AcceptedView.model_construct(None, **dict(seen), location=location, retry_after=seconds)
+        shown = view(operation, waiting_until)  # checked already
+        accepted = AcceptedView.model_construct(None, **dict(shown), location=location, retry_after=seconds)
         headers = {"Location": location, "Retry-After": str(seconds), "Operation-Id": operation.job.name}
         return json_response(accepted, 202, headers)
 

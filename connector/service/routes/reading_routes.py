@@ -154,16 +154,16 @@ class ReadingRoutes:
 
     def _planned(self, caller: Caller, opportunity_id: UUID, body: PlanBody) -> PlanResult:
         intent = parse_request(wish_values(opportunity_id, body))
-        seen = preview(self.organizations.organization(caller), intent)
-        data = preview_data(seen)
+        planned = preview(self.organizations.organization(caller), intent)
+        data = preview_data(planned)
         steps: list[dict[str, object]] = data["steps"]  # type: ignore[assignment]  # as `preview_data` has it
-        refused = isinstance(seen.verdict, Refusal)
+        refusal = planned.verdict if isinstance(planned.verdict, Refusal) else None
         return PlanResult(
             opportunity_id=opportunity_id,
             result=str(data["status"]),  # type: ignore[arg-type]  # the same words
             digest=str(data.get("digest", "")),
-            message=with_labels(seen.verdict.reason) if isinstance(seen.verdict, Refusal) else _planned_sentence(steps),
-            reason_code=str(data["reason_code"]) if refused else None,
+            message=with_labels(refusal.reason) if refusal else _planned_sentence(steps),
+            reason_code=str(data["reason_code"]) if refusal else None,
             quotes=quote_results(steps),
             steps=step_results(steps),
         )
@@ -209,17 +209,17 @@ def fitting_reasons(metadata: OrganizationMetadata, outcome: Outcome | None, tab
 
 
 def _view(snapshot: Snapshot, metadata: OrganizationMetadata) -> OpportunityView:
-    seen = snapshot.opportunity
-    status = next((s for s in metadata.opportunity_statuses if s.value == seen.status), None)
+    opportunity = snapshot.opportunity
+    status = next((s for s in metadata.opportunity_statuses if s.value == opportunity.status), None)
     return OpportunityView(
-        opportunity_id=seen.id,
-        name=seen.name,
-        state=seen.state.name.lower(),  # type: ignore[arg-type]  # the same words
-        status=seen.status,
+        opportunity_id=opportunity.id,
+        name=opportunity.name,
+        state=opportunity.state.name.lower(),  # type: ignore[arg-type]  # the same words
+        status=opportunity.status,
         status_label=_label(status) if status else "",
-        estimated_value=None if seen.estimated_value is None else float(seen.estimated_value),
-        actual_value=None if seen.actual_value is None else float(seen.actual_value),
-        closed_on=seen.actual_close_date,
+        estimated_value=None if opportunity.estimated_value is None else float(opportunity.estimated_value),
+        actual_value=None if opportunity.actual_value is None else float(opportunity.actual_value),
+        closed_on=opportunity.actual_close_date,
         open_quotes=sum(quote.state in (QuoteState.DRAFT, QuoteState.ACTIVE) for quote in snapshot.quotes),
         quotes=[_quote_view(quote) for quote in snapshot.quotes],
     )

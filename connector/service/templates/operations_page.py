@@ -201,14 +201,14 @@ class OperationsPage:
 
     def _row(self, operation: StoredOperation, organization: str) -> dict[str, object]:
         """Return an operation as the page shows it; `action` is what can be done to it: cancel, retry or nothing."""
-        seen, record = view(operation, self.service.waiting_until(operation)), operation.record
-        seen = seen.model_copy(update={"message": message_for_operators(operation)})
+        shown, record = view(operation, self.service.waiting_until(operation)), operation.record
+        shown = shown.model_copy(update={"message": message_for_operators(operation)})
         action = "retry" if record.status in RETRIED and stands(operation) else ""
-        if seen.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
+        if shown.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
             action = "cancel"
         by = self.service.caller_of(operation)
         return {
-            "seen": seen, "sign": SIGNS[seen.status.value], "name": str((record.report or {}).get("name", "")),
+            "seen": shown, "sign": SIGNS[shown.status.value], "name": str((record.report or {}).get("name", "")),
             "caller": by.name or by.object_id, "cause": record.reason if record.status in RETRIED else "",
             "link": record_link(organization, record.opportunity_id), "action": action,
         }  # fmt: skip

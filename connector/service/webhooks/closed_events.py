@@ -130,9 +130,9 @@ class Notifier:
         waiting = self._subscriptions.of_tenant(tenant)
         if not waiting or not ids:
             return 0
-        seen = self._organization_for(tenant).observe(tuple(dict.fromkeys(ids)), activities=True)
+        snapshots = self._organization_for(tenant).observe(tuple(dict.fromkeys(ids)), activities=True)
         now = self._clock.now()
-        events = (closed_event(tenant, snapshot, source, now) for snapshot in seen.values())
+        events = (closed_event(tenant, snapshot, source, now) for snapshot in snapshots.values())
         return sum(self._queue(event, waiting, now) for event in events if event is not None)
 
     def announce_own(self, tenant: str, report: Report, operation_id: str) -> int:
