@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class ODataError(Exception):
@@ -28,8 +28,7 @@ class TokenKind(Enum):
     END = "end"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token: its kind, its text as written, where it begins, and whether a space stands before it."""
 
     kind: TokenKind
@@ -40,7 +39,7 @@ class Token:
 
 # One alternative can match at each position and none nests a repetition, so a scan is linear in the text.
 _SCAN = re.compile(
-    r"""
+    r"""[ \t\r\n]*+(?:
       (?P<guid>[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})(?![\w-])
     | (?P<datetime>\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:[Zz]|[+-]\d\d:\d\d))(?!\w)
     | (?P<date>\d{4}-\d\d-\d\d)(?![\w-])
@@ -52,10 +51,10 @@ _SCAN = re.compile(
     | (?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)
     | (?P<system>\$[a-z]+)
     | (?P<punctuation>[()\[\],;:/=*])
-    """,
+    )""",
     re.VERBOSE | re.ASCII,
 )
-_SPACES = re.compile(r"[ \t\r\n]*")
+_SPACES = " \t\r\n"
 _KINDS = {kind.value: kind for kind in TokenKind}
 LONGEST = 65_536
 """Characters of the longest text looked at: the documented limit of a URL inside a batch."""
@@ -67,17 +66,15 @@ def tokens(text: str) -> list[Token]:
         raise ODataError(f"The expression is longer than {LONGEST} characters.")
     read: list[Token] = []
     position = 0
-    while True:
-        gap = _SPACES.match(text, position)
-        start = gap.end() if gap else position
-        if start == len(text):
-            read.append(Token(TokenKind.END, "", start, spaced=start > position))
-            return read
-        match = _SCAN.match(text, start)
-        if match is None or match.lastgroup is None:
-            raise ODataError(f"Syntax error at position {start} in '{text}'.")
-        read.append(Token(_KINDS[match.lastgroup], match.group(), start, spaced=start > position))
+    while match := _SCAN.match(text, position):
+        kind = match.lastgroup or ""
+        start = match.start(kind)
+        read.append(Token(_KINDS[kind], match[kind], start, start > position))
         position = match.end()
+    start = len(text) - len(text[position:].lstrip(_SPACES))
+    if start < len(text):
+        raise ODataError(f"Syntax error at position {start} in '{text}'.")
+    return [*read, Token(TokenKind.END, "", start, start > position)]
 
 
 class Reader:
