@@ -59,57 +59,52 @@ def _conflict(sentence: str, remedy: str = "Look at it again before deciding.") 
     return Case(sentence, remedy, kind=StateConflict)
 
 
+def _forbidden(sentence: str, remedy: str) -> Case:
+    """Return the case of what this user may not do, or of one who may do nothing here."""
+    return Case(sentence, remedy, kind=Forbidden)
+
+
 _ACCESS = {
-    "0x80072560": Case(
+    "0x80072560": _forbidden(
         "the identity that signed in, or the one to act as, is not a user of this organization.",
         f"Create an application user for this client id and give it a security role ({_USERS}), or correct "
         "DATAVERSE_CALLER_OBJECT_ID where that is set.",
-        kind=Forbidden,
     ),
-    "0x80095ffc": Case(
+    "0x80095ffc": _forbidden(
         "this organization does not let this application id use its API.",
         "Ask an administrator to add the client id to the environment's allowed applications.",
-        kind=Forbidden,
     ),
-    "0x80042f09": Case(
+    "0x80042f09": _forbidden(
         "the user has no security role.",
         f"Give it a role with the privileges for opportunities and quotes ({_USERS}).",
-        kind=Forbidden,
     ),
-    "0x8004a104 0x8004a113": Case(
+    "0x8004a104 0x8004a113": _forbidden(
         "the environment is disabled, or in administration mode.",
         "Change that in the Power Platform admin center; administration mode lets in administrators only.",
-        kind=Forbidden,
     ),
-    "0x8004f502 0x8004f506 0x8004f507": Case(
+    "0x8004f502 0x8004f506 0x8004f507": _forbidden(
         "a column is secured, and the user may not use it.",
         "Add the user to a column security profile that allows it, or leave the value out.",
-        kind=Forbidden,
     ),
-    "0x80040220": Case(
+    "0x80040220": _forbidden(
         "the user lacks a privilege that this needs.",
         f"Add the privilege to a security role of the application user ({_USERS}).",
-        kind=Forbidden,
     ),
-    "0x80048306": Case(
+    "0x80048306": _forbidden(
         "the user may not do this to this row.",
         "Widen the access level of its security role, or share the row with it.",
-        kind=Forbidden,
     ),
-    "0x80048405": Case(
+    "0x80048405": _forbidden(
         "access is denied.",
         "Check the security roles of the application user and its access to this row.",
-        kind=Forbidden,
     ),
-    "0x80040225 0x8004a112": Case(
+    "0x80040225 0x8004a112": _forbidden(
         "the user is disabled or belongs to no business unit.",
         f"Enable the application user and give it a business unit ({_USERS}).",
-        kind=Forbidden,
     ),
-    "0x8004a110": Case(
+    "0x8004a110": _forbidden(
         "the user may not act for another user.",
         "Give it prvActOnBehalfOfAnotherUser (the Delegate role), or leave out DATAVERSE_CALLER_OBJECT_ID and as_user.",
-        kind=Forbidden,
     ),
 }
 
