@@ -125,7 +125,10 @@ class AccessProvider:
 
         connection = self._connect(self._admission.tenants.get(tenant, self._settings.url))
         since = (self._clock.now() - timedelta(days=TOLD_DAYS)).isoformat()
-        keep = functools.partial(_closed_since, since) if token else _nothing
+
+        def keep(row: Mapping[str, object]) -> bool:  # nothing at the first look, which is for the token alone
+            return bool(token) and row.get("statecode") != 0 and str(row.get("modifiedon", "")) >= since
+
         read = functools.partial(read_changes, connection.handler, connection.base_url, columns=_CHANGED, keep=keep)
         try:
             changes_read = read(token or "")
@@ -211,12 +214,3 @@ class AccessProvider:
         registration = auth.Registration(identity.client_id, authority, address)
         credential = functools.partial(credential_on_behalf, identity, http, self._clock)
         return auth.OnBehalfOf(registration, credential, http, self._clock), transport
-
-
-def _closed_since(moment: str, row: Mapping[str, object]) -> bool:
-    return row.get("statecode") != 0 and str(row.get("modifiedon", "")) >= moment
-
-
-def _nothing(_row: Mapping[str, object]) -> bool:
-    """Keep no row: the first look is for the token alone."""
-    return False
