@@ -90,7 +90,7 @@ BUDGETS = {
     ("cli",): (4_200, 5_414),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_384),
 }
-MOST_FILES = 313
+MOST_FILES = 312
 """Files aimed at: 220. The number only goes down."""
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390

@@ -6,31 +6,40 @@ With --probe or --make-one it asks by change sets that must fail, and keeps the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import UUID
 
 import click
 
-from connector.assembly import connect
+from connector.assembly import Connection, connect
 from connector.assembly.asked_answers import answers_path
-from connector.cli.doctor_checks import examine
-from connector.cli.doctor_offer import Check, Verdict
+from connector.cli.doctor_checks import (
+    Check,
+    Verdict,
+    examine_clock,
+    examine_limits,
+    examine_offer,
+    examine_privileges,
+    examine_what_runs,
+    of_failure,
+)
 from connector.cli.failure_text import ExitCode
 from connector.cli.intent_options import opportunity_id
 from connector.cli.lazy import FILE, examples
 from connector.cli.run_options import read_settings, require_terminal, run_options, wants_json, yes_option
 from connector.cli.screen import TextTable, colored, legible, print_json, room, say, show, tell
-from connector.clock import SystemClock
+from connector.clock import Clock, SystemClock
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.organization import Organization
+from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.metadata import BYPASS_PRIVILEGE
 from connector.dataverse.reading import WebApi
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Forbidden, SettingsError, SignInError, Unauthorized
 from connector.organization.capture_model import AnswerFact
 from connector.organization.capture_reading import caller_mark
-from connector.organization.kept_answers import KeptAnswers, write_answers
+from connector.organization.kept_answers import KeptAnswers, basis_text, read_answers, write_answers
 from connector.organization.probes import QUESTIONS, Probes, SampleRecords
 from connector.organization.safe_requests import CHANGED, RowChange, changes
 from connector.settings.settings import Settings
@@ -78,6 +87,96 @@ def examined(read: Callable[[], Settings]) -> bool:
     if wants_json():
         print_json({"status": "healthy" if healthy else "failed", "checks": [asdict(check) for check in checks]})
     return healthy
+
+
+ASK_AGAIN = "`connector doctor --probe OPPORTUNITY` asks, and changes nothing."
+"""What to do about answers that are missing or old."""
+
+
+def examine(load: Callable[[], Settings], connect: Callable[[Settings], Connection], clock: Clock) -> Iterator[Check]:
+    """Yield the findings one by one as they are made; nothing is changed anywhere, and no failure leaves this."""
+    try:
+        settings = load()
+        connection = connect(settings)
+    except SettingsError as error:
+        for problem in error.message.splitlines():
+            yield Check("settings", Verdict.FAILED, problem, error.remedy)
+        yield from _skipped("sign-in", "organization", "application user", because="the settings are not right")
+        return
+    yield Check("settings", Verdict.OK, f"Complete, for {settings.url}.")
+    try:
+        yield from _examine_organization(connection, clock)
+    finally:
+        connection.close()
+
+
+def _examine_organization(connection: Connection, clock: Clock) -> Iterator[Check]:
+    settings, diagnosis = connection.settings, connection.diagnosis
+    try:
+        signed_in = diagnosis.who_am_i()
+    except ConnectorError as error:
+        yield from kept_out(error)
+        return
+    yield Check("sign-in", Verdict.OK, "A token was given and accepted.")
+    yield Check("organization", Verdict.OK, f"Reached {connection.base_url}, id {signed_in.organization_id}.")
+    yield Check("application user", Verdict.OK, f"Known there as user {signed_in.user_id}.")
+    yield from _examine_others(connection)
+    yield from examine_privileges(diagnosis, impersonating=signed_in.user_id if settings.impersonate else None)
+    yield from examine_offer(diagnosis, connection.organization, settings.close_action)
+    yield from examine_what_runs(connection, clock)
+    yield examine_clock(signed_in, clock)
+    yield examine_limits(signed_in)
+    yield _examine_answers(settings, diagnosis, clock)
+
+
+def _examine_others(connection: Connection) -> Iterator[Check]:
+    """Yield a finding for each further identity: bulk work is shared out to all of them."""
+    for client in connection.clients[1:]:
+        name = f"identity {client.name}"
+        try:
+            user = Diagnosis(
+                client.handler, connection.base_url, impersonate=connection.settings.impersonate
+            ).who_am_i()
+        except ConnectorError as error:
+            yield of_failure(name, Verdict.FAILED, error)
+        else:
+            yield Check(name, Verdict.OK, f"Known there as user {user.user_id}.")
+
+
+def kept_out(error: ConnectorError) -> Iterator[Check]:
+    """Yield the findings when not even the first question was answered: how far it came, and what was in the way."""
+    names = ("sign-in", "organization", "application user")
+    if isinstance(error, SignInError | Unauthorized):
+        reached = 0
+    elif isinstance(error, Forbidden):
+        yield Check(names[0], Verdict.OK, "A token was given and accepted.")
+        yield Check(names[1], Verdict.OK, "Reached.")
+        reached = 2
+    else:
+        yield Check(names[0], Verdict.SKIPPED, "Not looked at: the organization was not reached.")
+        reached = 1
+    yield of_failure(names[reached], Verdict.FAILED, error)
+    yield from _skipped(
+        *names[reached + 1 :], "privileges", "status reasons", "messages", because=f"{names[reached]} failed"
+    )
+
+
+def _examine_answers(settings: Settings, diagnosis: Diagnosis, clock: Clock) -> Check:
+    """Say what plans rest on here, and whether it should be asked again."""
+    try:
+        answers = read_answers(answers_path(settings))
+        why = answers.stale(clock.now(), diagnosis.version(), caller_mark(diagnosis.acting_user())) if answers else ""
+    except ConnectorError as error:
+        return Check("answers", Verdict.WARNING, error.message, error.remedy)
+    if answers is None:
+        return Check("answers", Verdict.SKIPPED, f"Never asked. Plans rely on this. {basis_text(None)}.", ASK_AGAIN)
+    if why:
+        return Check("answers", Verdict.WARNING, f"They should be asked again: {why}.", ASK_AGAIN)
+    return Check("answers", Verdict.OK, f"Plans rely on this. {basis_text(answers)}.")
+
+
+def _skipped(*names: str, because: str) -> Iterator[Check]:
+    yield from (Check(name, Verdict.SKIPPED, f"Not looked at: {because}.") for name in names)
 
 
 def _show(check: Check) -> None:

@@ -6,15 +6,17 @@ from uuid import UUID
 
 import pytest
 
-from connector.cli.doctor_checks import examine_clock, examine_limits, kept_out
-from connector.cli.doctor_offer import (
+from connector.cli.doctor_checks import (
     PROJECT_MESSAGES,
     STANDARD_MESSAGES,
     Check,
     Verdict,
+    examine_clock,
+    examine_limits,
     examine_messages,
     examine_status_reasons,
 )
+from connector.cli.doctor_command import kept_out
 from connector.clock import VirtualClock
 from connector.closing.model import OrganizationMetadata, StatusReason
 from connector.dataverse.diagnosis import RemainingLimits, SignedInUser

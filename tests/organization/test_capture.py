@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from connector.cli.doctor_offer import facts_of
+from connector.cli.doctor_checks import facts_of
 from connector.closing.model import OrganizationMetadata
 from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint
