@@ -77,7 +77,7 @@ def fulfil_many(
     except ConnectorError as error:
         return [Report(intent.opportunity_id, ReportStatus.FAILED, error=error) for intent in intents]
     goals = [goal_of(intent) for intent in resolved if not isinstance(intent, InputError)]
-    reports = iter(converge(organization, goals, pause=pause, chance=chance, if_plans=if_plans))
+    reports = iter(_converge(organization, goals, pause, chance, if_plans))
     return [
         Report(intent.opportunity_id, ReportStatus.FAILED, error=result)
         if isinstance(result, InputError)
@@ -151,19 +151,10 @@ Pause = Callable[[float], None]
 Chance = Callable[[], float]
 
 
-def converge(
-    organization: Organization,
-    goals: Sequence[Goal],
-    *,
-    pause: Pause,
-    chance: Chance,
-    if_plans: Mapping[UUID, str | None],
+def _converge(
+    organization: Organization, goals: Sequence[Goal], pause: Pause, chance: Chance, if_plans: Mapping[UUID, str | None]
 ) -> list[Report]:
-    """Do the goals and return a report each, in order; failures are reports too.
-
-    `pause` waits for some seconds, `chance` gives numbers from 0 to 1 for the jitter. `if_plans` binds an opportunity
-    to the digest of the plan that was approved. Raises InputError when an opportunity is named twice.
-    """
+    """Do the goals and return a report each, in order. Raises InputError when an opportunity is named twice."""
     _refuse_duplicates(goals)
     reports: dict[UUID, Report] = {}
     working = [Progress(goal, if_plans.get(goal.opportunity_id)) for goal in goals]
