@@ -93,7 +93,7 @@ class RehearsalReport:
         )
         share = Workload(case.requests / each, work / each, at_once * case.requests / work)
         return case.seconds_per_row + seconds_for(
-            share, [(requests, seconds)], window=limits.window_seconds, spread=0.0, ends=True
+            share, [(requests, seconds)], window=limits.window_seconds, spread=0.0, last=0.0
         )
 
     def planned_refusals(self) -> dict[str, object]:

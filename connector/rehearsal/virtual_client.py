@@ -108,9 +108,9 @@ class VirtualGate:
         """Return what it is doing."""
         return self._governor.pace(self._time.monotonic(), WRITES, self._governor.parts(WRITES))
 
-    def expect(self, parts: float) -> int:
+    def expect(self, parts: float, ready: int = 0) -> int | None:
         """Take in how many opportunities are still to be sent; return how many the next batch must carry."""
-        return self._governor.expect(self._time.monotonic(), WRITES, parts, self._governor.parts(WRITES))
+        return self._governor.expect(self._time.monotonic(), WRITES, parts, self._governor.parts(WRITES), ready)
 
     def close(self) -> None:
         """Go on with what waits: nobody is impatient."""

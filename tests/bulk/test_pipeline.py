@@ -328,8 +328,10 @@ class Gate:
     def pace(self) -> Gate:
         return self
 
-    def expect(self, parts: float) -> int:
-        return self.carried if parts <= self.carried else 0
+    def expect(self, parts: float, ready: int = 0) -> int | None:
+        if parts - ready > self.carried:
+            return 0
+        return None if ready else self.carried
 
     def parts(self) -> int:
         return self.most_parts

@@ -23,8 +23,8 @@ class Pacer(Protocol):
     def fewest_parts(self, waiting: float) -> int:
         """Return how many it must carry, `waiting` being left, so that not the number of requests holds the rate."""
 
-    def expect(self, parts: float) -> int:
-        """Take in how many opportunities are still to be sent; return how many the next request must carry, if any."""
+    def expect(self, parts: float, ready: int = 0) -> int | None:
+        """Take in how many are to be sent, some made `ready`; return how many the last request carries, None later."""
 
     def width(self) -> int:
         """Return how many requests may be under way at once."""

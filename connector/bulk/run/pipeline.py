@@ -235,10 +235,10 @@ class Pipeline:
         return self._checks[-1]
 
     def _size(self) -> int:
-        """Return how many rows the next request takes; 0 while the last one waits for others that are made ready."""
+        """Return how many rows the next request takes; 0 while the last one waits for others."""
         left = self._left()
-        if last := self._client.gate.expect(left):
-            return 0 if self._made_ready() else last
+        if (last := self._client.gate.expect(left, self._made_ready())) != 0:
+            return last or 0
         return rows_per_request(self._client.gate, left, width_of(self._client.gate), self._answered)
 
     def _left(self) -> float:

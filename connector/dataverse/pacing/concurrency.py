@@ -118,10 +118,10 @@ class PermitsInFlight:
         """Return for how long they have been under way, added up."""
         return len(self._permits) * now - self._sent_at
 
-    def hanging(self, now: float, kind: str, usual: float) -> int:
-        """Return how many of a kind have taken many times as long as a part usually does; the oldest come first."""
-        late = takewhile(lambda permit: now - permit.sent_at > UNLIKE * usual, self._permits.values())
-        return sum(permit.kind == kind and now - permit.sent_at > UNLIKE * usual * permit.parts for permit in late)
+    def hanging(self, now: float, kind: str, usual: float, unlike: float = UNLIKE) -> int:
+        """Return how many of a kind have taken `unlike` times as long as a part usually does; the oldest come first."""
+        late = takewhile(lambda permit: now - permit.sent_at > unlike * usual, self._permits.values())
+        return sum(permit.kind == kind and now - permit.sent_at > unlike * usual * permit.parts for permit in late)
 
 
 class ConcurrencyLimiter:

@@ -50,33 +50,34 @@ def average(budgets: Sequence[RemainingBudget]) -> RemainingBudget:
 class _Spending:
     """A budget as it is spent, step after step, in its own unit."""
 
-    __slots__ = ("_at_once", "_fresh", "_lead", "_returning", "_room")
+    __slots__ = ("_at_once", "_fresh", "_lead", "_room", "returning")
 
     def __init__(self, budget: RemainingBudget, lead: float, *, ends: bool) -> None:
         self._room = max(0.0, budget.room)
         self._fresh = min(budget.fresh, budget.room)
-        self._returning = list(budget.returning)
-        self._at_once = ENDING * (self._room + sum(self._returning)) if ends else 0.0
+        self.returning = list(budget.returning)
+        self._at_once = ENDING * (self._room + sum(self.returning)) if ends else 0.0
         self._lead = lead  # the steps over which what comes back is spent
 
     def allows(self, step: int, left: float) -> float:
         """Return how much of the budget may be spent in a step, when so much work is `left`."""
         whole = int(self._lead)
-        ahead = sum(self._returning[step : step + whole])
-        room_now = self._room + self._returning[step]
+        ahead = sum(self.returning[step : step + whole])
+        room_now = self._room + self.returning[step]
         if left <= self._at_once:
             return room_now
         return min(room_now, max(self._fresh, (self._room + ahead) / self._lead))
 
+    def over(self, step: int, work: float, length: float) -> float:
+        """Return how much `work` is more than there is room for in a step; infinite where that comes back meanwhile."""
+        over = work - self._room - self.returning[step]
+        return over if sum(self.returning[step + 1 : step + 1 + int(over / length)]) < over else float("inf")
+
     def spend(self, step: int, amount: float) -> None:
         """Spend so much in a step: it comes back a window later."""
-        self._room += self._returning[step] - amount
+        self._room += self.returning[step] - amount
         self._fresh -= amount
-        self._returning.append(amount)
-
-    def settled(self) -> float:
-        """Return how much is spent in a window."""
-        return sum(self._returning[-STEPS:])
+        self.returning.append(amount)
 
 
 def seconds_for(
@@ -85,24 +86,21 @@ def seconds_for(
     *,
     window: float,
     spread: float,
-    ends: bool = False,
     waiting: float = 0.0,
+    last: float = -1.0,
 ) -> float:
     """Return how many seconds the work will take from now on, what comes back being spent over `spread` seconds.
 
-    Nothing is sent for the first `waiting` seconds, in which what was used still comes back.
-
-    `budgets` has those of requests and of seconds of each server.
-
-    `ends` is whether the governor knows how much is left, and does the last of it at once.
+    Nothing is sent for the first `waiting` seconds, in which what was used still comes back. `budgets` has those of
+    requests and of seconds of each server. The last request may carry `last` seconds that are too much for the window;
+    less than none where the governor does not know how much is left, and does not do the last of it at once.
     """
     if work.requests <= 0:
         return waiting
     cost = work.seconds / work.requests
     length = window * LONGER / STEPS
-    counts, times = (
-        _Spending(budget, max(1.0, spread / length), ends=ends) for budget in map(average, zip(*budgets, strict=True))
-    )
+    averages, lead = map(average, zip(*budgets, strict=True)), max(1.0, spread / length)
+    counts, times = (_Spending(budget, lead, ends=last >= 0) for budget in averages)
     first, done = min(STEPS - 1, int(waiting / length)), 0.0
     for step in range(first):
         counts.spend(step, 0.0)
@@ -114,8 +112,10 @@ def seconds_for(
         sent = max(0.0, min(counts.allows(step, left), by_time, work.fastest * length))
         if sent and sent >= left:
             return over + step * length + left / work.fastest
+        if (carried := times.over(step, left * cost, length)) <= last:
+            return over + step * length + max(0.0, left - carried / cost) / work.fastest + carried
         done += sent
         counts.spend(step, sent)
         times.spend(step, sent * cost)
-    settled = counts.settled() / (STEPS * length)
+    settled = sum(counts.returning[-STEPS:]) / (STEPS * length)
     return over + WINDOWS * STEPS * length + (work.requests - done) / settled if settled else float("inf")

@@ -122,13 +122,10 @@ class Gate:
         with self._state:
             return self._governor.fewest_parts(self._clock.monotonic(), WRITES, waiting)
 
-    def expect(self, parts: float) -> int:
-        """Take in how many opportunities are still to be closed: those that fit into what is left are sent at once.
-
-        Returns how many the next batch must carry where it is the last, else 0.
-        """
+    def expect(self, parts: float, ready: int = 0) -> int | None:
+        """Take in how many opportunities are still to be closed, some in `ready` batches (`Governor.expect`)."""
         with self._state:
-            return self._governor.expect(self._clock.monotonic(), WRITES, parts, self._governor.parts(WRITES))
+            return self._governor.expect(self._clock.monotonic(), WRITES, parts, self._governor.parts(WRITES), ready)
 
     def carried_over(self) -> dict[str, object]:
         """Return what is known of this user's limits, as plain data, for the next gate of the same user."""

@@ -1,26 +1,20 @@
 """The governor: how fast one user of one organization may be asked, as arithmetic on times that are passed in.
 
-The service limits each user on each web server in three ways, and each wants another answer (Microsoft Learn, "Service
-protection API limits"):
-
-    count        requests in a sliding window       -> the rate
-    time         execution seconds in the window    -> how many run side by side, and how much one request carries
-    concurrency  requests in flight at one moment   -> in flight at once
-
-What has lain unused for a whole window is spent at once, as fast as requests in flight allow: a small job pays for no
-learning. What comes back is spent over a twentieth of it, so a long job becomes even. A server is told by its
-affinity cookie; sending that cookie back chooses the server, so the budgets of all of them are used evenly, and a
-request without it now and then finds servers not seen before. A refusal stops its server until Retry-After is over.
+The service limits each user on each web server (Microsoft Learn, "Service protection API limits"): by requests and by
+seconds of execution in a sliding window, and by requests at one moment. The rules are in README.md.
 """
 
 from __future__ import annotations
 
+import math
 import random
 
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
 from connector.dataverse.pacing.concurrency import (
     FEWEST,
     LONGEST_WORK,
+    MOST_PARTS,
+    UNLIKE,
     ConcurrencyLimiter,
     PermitsInFlight,
     ServiceTime,
@@ -29,7 +23,7 @@ from connector.dataverse.pacing.forecast import Workload, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
 from connector.dataverse.pacing.throttled_server import further_back
-from connector.dataverse.pacing.web_servers import InFlight, WebServer, fewest_parts, fits, last_parts
+from connector.dataverse.pacing.web_servers import LARGER, NEVER, InFlight, WebServer, fewest_parts, fits, last_parts
 from connector.handler import PacingStatus
 
 MOST_STRAYED = 12
@@ -138,19 +132,20 @@ class Governor:
             return now + self._budget.window / 300, why
         return server.last_at + interval / sharing, why
 
-    def expect(self, now: float, kind: str, parts: float, size: int) -> int:
-        """Take in how many `parts` of a kind are still to be sent, `size` in a request.
+    def expect(self, now: float, kind: str, parts: float, size: int, ready: int = 0) -> int | None:
+        """Take in how many `parts` of a kind are still to be sent, `size` in a request; `ready` are made ready for it.
 
-        Where all of them fit into a few windows, what comes back is used at once: evenness gains nothing any more.
-        Returns how many parts the next request must carry where it is the last one, so that a few that are too much
-        for the window need not wait for the next; else 0. Several servers are not tried so: one refusal stops them all.
+        Returns how many the next request must carry where it is the last (`last_parts`), 0 where it is not, None where
+        that shows soon. Where all of them fit into a few windows, what comes back is used at once.
         """
         known = self._costs.get(kind) or ServiceTime()
         self._expecting = True
         self._ending = fits(self._servers.values(), parts / size, parts * self._cost(kind))
-        carried = last_parts(self._servers.values(), now, parts, known.usual.value or known.cost)
+        carried = last_parts(self._servers.values(), now, parts, known.usual.value or known.cost, known.spread)
         self._last = carried is not None
-        return carried if carried and parts <= carried else 0
+        if not carried or parts - carried > LARGER * ready:
+            return 0
+        return None if ready or any(server.lately for server in self._servers.values()) else math.ceil(carried)
 
     def _wait_for(self, at: float, now: float, why: Binding) -> Wait:
         """Wait until a server is ready, which is foreseen for a step of its windows at most."""
@@ -164,11 +159,11 @@ class Governor:
     def _permit(self, permit: Permit) -> Permit:
         if permit.server:
             self._servers[permit.server].addressed.add(permit.cost)
-            self._servers[permit.server].goes(permit, 1)
+            self._servers[permit.server].goes(permit)
         else:
             self._unaddressed.add(permit.cost)
             for server in self._servers.values():
-                server.goes(permit, len(self._servers))
+                server.goes(permit)
         self._under_way.add(permit)
         self._last_at[permit.kind] = permit.sent_at
         self._requests += 1
@@ -197,6 +192,8 @@ class Governor:
         elif permit.server in self._servers:  # it may be forgotten by now
             self._servers[permit.server].addressed.remove(permit.cost)
         self._under_way.remove(permit)
+        for server in self._servers.values():
+            server.lately.pop(id(permit), None)
 
     def _execution(self, now: float, server: WebServer, permit: Permit, feedback: Feedback) -> None:
         seconds = now - permit.sent_at
@@ -277,8 +274,9 @@ class Governor:
 
     def pace(self, now: float, kind: str = "", parts: int = 1) -> PacingStatus:
         """Return what is going on at `now`, the ceiling being that of requests of `parts` parts of this kind."""
-        cost, known = self._cost(kind), self._costs.get(kind)
+        cost, known = self._cost(kind), self._costs.get(kind) or ServiceTime()
         waiting = max(0.0, self._held_until - now)
+        late = min(UNLIKE, max(3.0, math.exp(4 * known.spread)))  # hardly one in 30,000 takes so many times as long
         return PacingStatus(
             binding=Binding.WAITING if waiting else self._binding,
             waiting=waiting,
@@ -290,11 +288,11 @@ class Governor:
             requests=self._requests,
             executed=self._executed + self._under_way.seconds(now),
             refused=self._refused,
-            spread=known.spread if known else 0.0,
+            spread=known.spread,
             since_sent=now - self._last_at.get(kind, now),
-            usual_seconds=known.usual.value if known else cost,
-            unlike=known.unlike if known else 0,
-            hanging=LONGEST_WORK * self._under_way.hanging(now, kind, known.usual.value) if known else 0.0,
+            usual_seconds=known.usual.value or cost,
+            unlike=known.unlike,
+            hanging=LONGEST_WORK * self._under_way.hanging(now, kind, known.usual.value or NEVER, late),
         )
 
     def most_in_flight(self, now: float) -> int:
@@ -315,8 +313,7 @@ class Governor:
     def seconds_for(self, now: float, requests: float, seconds: float, fastest: float) -> float:
         """Return how long so many requests, with so many seconds of execution in all, will take from `now` on.
 
-        Infinite where that is not known, since a limit fell. `fastest` is how many requests a second the client or the
-        latency of the service allow.
+        Infinite where a limit fell. `fastest` is how many requests a second the client or the service's latency allow.
         """
         servers, budget = len(self._servers), self._budget
         if any(server.count.fell or server.time.fell for server in self._servers.values()):
@@ -325,8 +322,8 @@ class Governor:
         if seconds > 0:
             fastest = min(fastest, self.most_in_flight(now) * requests / seconds)
         held = max(0.0, self._held_until - now)
-        unsent = max(0.0, requests - self._under_way.requests)
-        if self._last and (carried := last_parts(self._servers.values(), now, unsent, seconds / max(requests, 1.0))):
-            return held + max(0.0, requests - carried) / fastest + carried * seconds / requests
         work = Workload(requests / servers, seconds / servers, fastest / servers)
-        return seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting, waiting=held)
+        crosses = servers == 1 and all(server.left(now, 0.0) > 0 for server in self._servers.values())
+        most = min(budget.window / 5, MOST_PARTS * seconds / max(requests, 1.0)) if crosses else 0.0
+        last = most if self._expecting else -1.0
+        return seconds_for(work, left, window=budget.window, spread=budget.spread, waiting=held, last=last)

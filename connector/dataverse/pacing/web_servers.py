@@ -18,9 +18,10 @@ TOLD_MARGIN = 0.995
 What is fresh is used to the last, and so is a limit of which nothing is told: our windows count longer than its own."""
 NOT_OURS = 0.1
 """A window that is full although we have used so much less of it was filled by others under the same user too."""
-UNSURE_PARTS = 8
-"""Parts of which it is not known whether the service has taken them off: on their way there, or made ready. With 5, one
-job in three of those just beyond a window was refused at its end, with 8 none of 12."""
+ON_ITS_WAY = 0.001
+"""The share of the window for which what was sent may not have been taken off yet of what the service tells."""
+LARGER = 1.25
+"""What is on its way may take so many times as long as expected."""
 SPARE = 0.1
 """The share of a limit that must be left for a crowd to go at once: one of them may take much longer than expected."""
 EVENNESS = 30
@@ -93,7 +94,7 @@ class WebServer:
 
     __slots__ = (
         "addressed", "budget", "concurrency", "count", "executed", "for_others", "guarded_until", "hold", "kept_free",
-        "key", "last_at", "sent", "strayed", "time", "unaddressed", "unheard", "unsettled",
+        "key", "last_at", "lately", "sent", "strayed", "time", "told", "unaddressed", "unsettled",
     )  # fmt: skip
 
     def __init__(
@@ -110,7 +111,8 @@ class WebServer:
         self.concurrency = LimitEstimate(start.concurrency, now, horizon=horizon / 4, settle=None)
         self.addressed = InFlight()
         self.unaddressed = unaddressed
-        self.unheard = 0.0  # seconds expected of what was sent since the server last told what is left
+        self.lately: dict[int, Permit] = {}  # under way, and perhaps not taken off yet of what the server tells is left
+        self.told = 0.0  # what the server has told is left of its seconds
         self.last_at = float("-inf")
         self.hold = ThrottledServer()
         self.strayed = 0
@@ -177,7 +179,7 @@ class WebServer:
         self, now: float, cost: float, room: float, window: SlidingWindow, limit: float, *, ending: bool
     ) -> float:
         """Return the seconds between requests that spend what there is room for, and what comes back."""
-        if window.fresh or (ending and room > SPARE * limit):
+        if window.fresh or (ending and not cost <= room <= SPARE * limit):
             return 0.0
         if ending:
             return cost * self.budget.window / 60 / room
@@ -196,14 +198,15 @@ class WebServer:
             self._usable(now, self.time, self.executed) - self.executed.used(now) - expected,
         )
 
-    def left(self, now: float) -> float:
+    def left(self, now: float, larger: float = LARGER) -> float:
         """Return how many seconds of execution may still be sent where nothing comes after them, by the only server.
 
         What was under way when the server told what is left has been taken off, or will be when all has been let in.
+        What was on its way, or of which nothing is told, counts as so many times `larger` than expected.
         """
-        expected = self.addressed.seconds + self.unaddressed.seconds
-        unheard = self.unheard if self.time.confirmed(now) else expected
-        return self.time.value - self.for_others.share(now) * self.time.number - self.executed.used(now) - unheard
+        left = self.told if self.time.confirmed(now) else self.time.value - self.executed.used(now)
+        on_its_way = sum(permit.cost for permit in self.lately.values())
+        return left - self.for_others.share(now) * self.time.number - larger * on_its_way
 
     def _usable(self, now: float, limit: LimitEstimate, window: SlidingWindow) -> float:
         """Return how much of a limit may be used."""
@@ -230,9 +233,9 @@ class WebServer:
             RemainingBudget(time, time if self.executed.fresh else 0.0, self.executed.leaving(now, STEPS)),
         )
 
-    def goes(self, permit: Permit, servers: int) -> None:
-        """Take in what is sent to one of so many `servers`, which may be this one."""
-        self.unheard += permit.cost / servers
+    def goes(self, permit: Permit) -> None:
+        """Take in what is sent to this server, or may be."""
+        self.lately[id(permit)] = permit
         self.last_at = permit.sent_at
         self.hold.sent(permit)
 
@@ -259,8 +262,10 @@ class WebServer:
                 others = self.budget.seconds - seconds_left - self.executed.used(now) - self.addressed.seconds
                 beside = max(0.0, others - self.unaddressed.seconds) / self.budget.window
                 self.kept_free = max(1, math.ceil(beside + 2 * math.sqrt(beside)))
+            self.told = seconds_left
             self.time.hear(now, seconds_left, self.executed.used(now))
-            self.unheard = 0.0
+            since = now - ON_ITS_WAY * self.budget.window
+            self.lately = {key: permit for key, permit in self.lately.items() if permit.sent_at > since}
 
     def refused(self, now: float, feedback: Feedback, stopped: float, *, again: bool, hanging: float = 0.0) -> None:
         """Learn from a refusal that stops us for `stopped` seconds; `again` says that we had waited as told.
@@ -307,21 +312,22 @@ def fits(servers: Iterable[WebServer], requests: float, seconds: float) -> bool:
     return requests <= ENDING * count and seconds <= ENDING * time
 
 
-def last_parts(servers: Collection[WebServer], now: float, parts: float, cost: float) -> int | None:
+def last_parts(servers: Collection[WebServer], now: float, parts: float, cost: float, spread: float) -> float | None:
     """Return how many of the last `parts` of a job its last request must carry; None where it waits for a window.
 
-    The service lets in the request that crosses a limit, whatever it carries. So the rest of a job is done now, where
-    that one lasts no longer than it takes until as much comes back, and no longer than a fifth of the window. Several
-    servers are not tried so: a refusal by one of them stops all.
+    The service lets in the request that crosses a limit, whatever it carries: it may last no longer than it takes until
+    as much comes back. It goes while two parts more have room, one of them four spreads longer; not on several servers.
     """
     server, *others = servers
     left, window = server.left(now), server.budget.window
-    over = (parts + UNSURE_PARTS) * cost - left
+    over = (parts + 2 + 4 * spread) * cost - left
     if over <= 0 or others:
         return None if others else 0
     back = accumulate(server.executed.leaving(now, STEPS))
     wait = window / STEPS * sum(1 for _ in takewhile(lambda seconds: seconds < over, back))
-    return math.ceil(over / cost) if left >= cost and over <= min(window / 5, wait, MOST_PARTS * cost) else None
+    lasts = over + left - server.left(now, 0.0)
+    has_room = (left > 0 or server.lately) and lasts <= min(window / 5, wait, MOST_PARTS * cost)
+    return over / cost if has_room else None
 
 
 ROOMY = 0.8

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
@@ -61,13 +62,13 @@ def test_without_any_budget_the_work_never_ends() -> None:
 def test_the_last_of_a_job_is_done_at_once() -> None:
     room = RemainingBudget(6000.0, 0.0, NOTHING)
     evenly = seconds_for(Workload(3500.0, 0.0, 1e6), [(room, ENDLESS)], window=300.0, spread=50.0)
-    at_once = seconds_for(Workload(3500.0, 0.0, 1e6), [(room, ENDLESS)], window=300.0, spread=50.0, ends=True)
+    at_once = seconds_for(Workload(3500.0, 0.0, 1e6), [(room, ENDLESS)], window=300.0, spread=50.0, last=0.0)
     assert at_once < 6.0 < evenly
 
 
 def at_once(work: Workload, count: RemainingBudget = ENDLESS, time: RemainingBudget = ENDLESS) -> float:
     """Return how long it takes where the governor knows how much is left."""
-    return seconds_for(work, [(count, time)], window=300.0, spread=50.0, ends=True)
+    return seconds_for(work, [(count, time)], window=300.0, spread=50.0, last=0.0)
 
 
 def test_what_comes_back_is_part_of_what_a_window_gives() -> None:
@@ -96,9 +97,7 @@ def test_what_is_in_flight_beyond_a_budget_leaves_nothing_of_it() -> None:
 def test_what_was_used_comes_back_while_everything_waits() -> None:
     returning = [*[0.0] * (STEPS - 2), 600.0, 600.0]
     used = RemainingBudget(0.0, 0.0, returning)
-    took = seconds_for(
-        Workload(900.0, 0.0, 1e6), [(used, ENDLESS)], window=300.0, spread=50.0, ends=True, waiting=280.0
-    )
+    took = seconds_for(Workload(900.0, 0.0, 1e6), [(used, ENDLESS)], window=300.0, spread=50.0, last=0.0, waiting=280.0)
     assert 280.0 < took < 310.0
     assert seconds_for(Workload(0.0, 0.0, 1e6), [(used, ENDLESS)], window=300.0, spread=50.0, waiting=30.0) == 30.0
 
@@ -116,3 +115,16 @@ def test_quick_requests_take_less_of_the_time() -> None:
 def test_what_is_spent_over_less_than_a_step_is_spent_in_one() -> None:
     room = RemainingBudget(100.0, 0.0, NOTHING)
     assert seconds_for(Workload(100.0, 0.0, 1e6), [(room, ENDLESS)], window=300.0, spread=2.5) < 5.1
+
+
+def test_the_last_request_carries_what_the_window_has_no_room_for_unless_that_comes_back_meanwhile() -> None:
+    def last(work: float, coming: Sequence[float] = NOTHING) -> float:
+        time = RemainingBudget(100.0, 0.0, coming)
+        budgets = [(ENDLESS, time)]
+        return seconds_for(Workload(work, work, 10.0), budgets, window=300.0, spread=15.0, last=50.0)
+
+    assert last(99.0) == pytest.approx(9.9)
+    assert last(140.0) == pytest.approx(10.0 + 40.0)
+    assert last(151.0) > 300.0, "it carries no more"
+    assert last(140.0, [0.0] * 10 + [50.0] + [0.0] * (STEPS - 11)) == pytest.approx(10.0 + 40.0), "that comes later"
+    assert last(140.0, [0.0] * 4 + [50.0] + [0.0] * (STEPS - 5)) < 30.0

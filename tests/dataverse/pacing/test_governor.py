@@ -285,13 +285,24 @@ def test_a_request_carries_several_parts_only_where_requests_would_be_scarce(
     assert governor.fewest_parts(20.0, "write", waiting) == parts
 
 
+def test_the_more_others_differ_the_later_one_seems_to_hang() -> None:
+    governor = Governor(0.0)
+    for number in range(20):
+        seconds = (0.5, 2.0)[number % 2]
+        governor.settle(3.0 * number + seconds, allowed(governor, 3.0 * number, "write"), Feedback())
+    allowed(governor, 60.0, "write")
+    usual = governor.pace(60.0, "write").usual_seconds
+    assert governor.pace(60.0 + 7.9 * usual, "write").hanging == 0
+    assert governor.pace(60.0 + 8.1 * usual, "write").hanging == 120.0
+
+
 def test_what_hangs_is_told_apart_and_says_nothing_of_what_is_usual() -> None:
     governor = Governor(0.0)
     for number in range(10):
         governor.settle(2.0 * number + 1, allowed(governor, 2.0 * number, "write"), Feedback())
     hanging = allowed(governor, 20.0, "write")
-    assert governor.pace(27.0, "write").hanging == 0
-    assert governor.pace(29.0, "write").hanging == 120.0
+    assert governor.pace(23.0, "write").hanging == 0
+    assert governor.pace(23.1, "write").hanging == 120.0, "where the others take as long as each other"
     governor.settle(140.0, hanging, Feedback())
     pace = governor.pace(140.0, "write")
     assert (pace.hanging, pace.unlike, pace.usual_seconds, pace.spread) == (0, 1, 1.0, 0.0)
@@ -393,27 +404,43 @@ def test_the_end_is_foreseen_for_all_servers_together() -> None:
     assert 0 < governor.seconds_for(0.0, 100.0, 0.5, float("inf")) < 0.1
 
 
-def nearly_done(seconds_left: float, seconds: float = 1.0, servers: str = "a") -> Governor:
+def nearly_done(seconds_left: float, seconds: float = 1.0, servers: str = "a", last: int = 18) -> Governor:
     """Return a governor that has been told how much of the window is left; a part takes so many seconds."""
     governor = Governor(0.0)
-    for number in range(18):
+    for number in range(last):
         permit = allowed(governor, 2.0 * number, "write")
-        told = Feedback(server=servers[number % len(servers)], seconds_left=seconds_left)
+        told = Feedback(
+            server=servers[number % len(servers)], seconds_left=seconds_left + seconds * (last - 1 - number)
+        )
         governor.settle(2.0 * number + seconds, permit, told)
     return governor
 
 
 def test_the_last_request_of_a_job_carries_what_the_window_has_no_room_for() -> None:
     governor = nearly_done(100.0)
-    assert governor.expect(40.0, "write", 92, 1) == 0, "all fit"
-    assert governor.expect(40.0, "write", 115, 1) == 0, "the last one carries 23, others come before"
-    assert governor.seconds_for(40.0, 115.0, 115.0, 10.0) == pytest.approx((115 - 23) / 10 + 23)
-    assert nearly_done(7.5).expect(40.0, "write", 23, 1) == 24
-    assert nearly_done(7.5).expect(40.0, "write", 0, 1) == 1, "nothing is left to be sent"
+    assert governor.expect(40.0, "write", 98, 1) == 0, "all fit"
+    assert governor.expect(40.0, "write", 122, 1) == 0, "the last one carries 24, others come before"
+    assert governor.seconds_for(40.0, 122.0, 122.0, 10.0) == pytest.approx((122 - 22) / 10 + 22)
+    full = nearly_done(0.0)
+    assert full.expect(40.0, "write", 1, 1) == 0
+    assert full.seconds_for(40.0, 1.0, 1.0, 10.0) > 200, "a full window lets in nothing"
+    assert nearly_done(2.0).expect(40.0, "write", 23, 1) == 23
+    assert nearly_done(2.1).expect(40.0, "write", 23, 1) == 0, "one of them can go before"
+
+
+def test_the_last_request_waits_until_what_is_on_its_way_has_come_there() -> None:
+    governor = nearly_done(3.0)
+    first, second = (allowed(governor, 40.0 + part, "write") for part in (0.0, 0.8))
+    assert governor.expect(40.8, "write", 5, 1) is None, "both may not have been taken off"
+    governor.settle(41.0, first, Feedback(server="a", seconds_left=1.0))
+    assert governor.expect(41.0, "write", 5, 1) is None, "one may have been under way when it was told"
+    governor.settle(41.8, second, Feedback(server="a", seconds_left=1.0))
+    assert governor.expect(41.8, "write", 5, 1, 2) is None, "two are made ready and come before"
+    assert governor.expect(41.8, "write", 5, 1) == 6, "the five and what is not known of them"
 
 
 def test_a_job_waits_for_the_next_window_where_one_request_would_carry_too_much_or_another_server_would_stop() -> None:
-    assert nearly_done(7.0, 0.5).expect(40.0, "write", 50, 1) == 0, "more than fifty parts"
+    assert nearly_done(7.0, 0.5).expect(40.0, "write", 64, 1) == 0, "more than fifty parts"
     assert nearly_done(7.0, servers="ab").expect(40.0, "write", 20, 1) == 0
 
 

@@ -282,42 +282,69 @@ def nearly_full(left: float) -> WebServer:
 @pytest.mark.parametrize(
     ("left", "parts", "carried"),
     [
-        (100.0, 90, 0),  # it fits, with eight parts of which nobody knows
-        (100.0, 95, 3),
-        (100.0, 142, 50),
-        (100.0, 143, None),  # more parts than any request carries
-        (1.0, 39, 46),
-        (1.0, 40, 47),
-        (0.9, 40, None),  # even one would hardly be let in
+        (100.0, 98, 0),  # it fits, with two parts of which nobody knows
+        (100.0, 101, 3),
+        (100.0, 148, 50),
+        (100.0, 149, None),  # more parts than any request carries
+        (0.5, 39, 40.5),
+        (0.0, 40, None),  # even one would not be let in
     ],
 )
-def test_the_last_request_carries_what_is_too_much_for_the_window(left: float, parts: int, carried: int | None) -> None:
-    assert last_parts([nearly_full(left)], 10.0, parts, 1.0) == carried
+def test_the_last_request_carries_what_is_too_much_for_the_window(
+    left: float, parts: int, carried: float | None
+) -> None:
+    assert last_parts([nearly_full(left)], 10.0, parts, 1.0, 0.0) == carried
+    told = server()
+    told.hear(10.0, None, left)
+    told.ran(10.0, 0.0)
+    assert last_parts([told], 10.0, parts, 1.0, 0.0) == carried
 
 
 def test_the_last_request_lasts_no_longer_than_a_fifth_of_the_window() -> None:
-    assert last_parts([nearly_full(100.0)], 10.0, 72, 2.0) == 30
-    assert last_parts([nearly_full(100.0)], 10.0, 73, 2.0) is None
+    assert last_parts([nearly_full(100.0)], 10.0, 78, 2.0, 0.0) == 30
+    assert last_parts([nearly_full(100.0)], 10.0, 79, 2.0, 0.0) is None
 
 
 def test_what_comes_back_sooner_is_waited_for() -> None:
-    assert last_parts([nearly_full(100.0)], 295.0, 95, 1.0) == 3, "in five seconds, which three take less than"
-    assert last_parts([nearly_full(100.0)], 299.0, 130, 1.0) is None
+    assert last_parts([nearly_full(100.0)], 295.0, 101, 1.0, 0.0) == 3, "in five seconds, which three take less than"
+    assert last_parts([nearly_full(100.0)], 299.0, 136, 1.0, 0.0) is None
 
 
 def test_what_was_under_way_when_the_server_told_what_is_left_has_been_taken_off() -> None:
     web_server = server()
     web_server.addressed.add(2.0)
-    web_server.unheard = 2.0
-    assert web_server.left(0.0) == 1198.0
+    assert (web_server.left(0.0), bool(web_server.lately)) == (1200.0, False)
     web_server.hear(0.0, None, 500.0)
     assert (web_server.left(0.0), web_server.room(0.0, 1)[1]) == (500.0, 498.0)
-    web_server.unheard += 1.0
-    assert web_server.left(0.0) == 499.0
-    assert web_server.intervals(0.0, 1.0, 1, last=True) == (0.0, 0.0)
-    web_server.unheard += 499.0
-    assert web_server.intervals(0.0, 1.0, 1, last=True)[1] == NEVER
-    permit = Permit(1.0, "a", "writes", 1, 0.25)
-    web_server.goes(permit, 1)
-    web_server.goes(permit, 5)
-    assert web_server.unheard == 500.0 + 0.25 + 0.05
+    permit = Permit(1.0, "a", "writes", 1, 0.8)
+    web_server.goes(permit)
+    assert (web_server.left(1.1), bool(web_server.lately)) == (499.0, True), "it may take a quarter longer"
+    assert web_server.intervals(1.1, 1.0, 1, last=True) == (0.0, 0.0)
+    web_server.hear(1.2, None, 0.9)
+    assert web_server.lately, "it may have been on its way when that was told"
+    assert web_server.intervals(1.2, 1.0, 1, last=True)[1] == NEVER
+    web_server.hear(1.4, None, 0.9)
+    assert (web_server.left(1.4), web_server.lately) == (0.9, {})
+
+
+def test_the_last_request_is_not_held_up_by_what_it_carries() -> None:
+    web_server = used_up_long_ago(server())
+    web_server.ran(0.0, 1100.0)
+    web_server.hear(0.0, None, 3.0)
+    assert web_server.intervals(0.0, 2.0, 1, ending=True, last=True)[1] == pytest.approx(2 * 5 / 3)
+    assert web_server.intervals(0.0, 40.0, 1, ending=True, last=True)[1] == 0.0
+
+
+def test_the_last_request_goes_earlier_the_more_its_parts_differ() -> None:
+    assert last_parts([nearly_full(1.5)], 10.0, 5, 1.0, 0.25) == 6.5
+
+
+def test_the_last_request_of_a_job_may_carry_fifty_parts_whatever_is_on_its_way() -> None:
+    web_server = server()
+    web_server.hear(0.0, None, 10.0)
+    web_server.ran(0.0, 0.0)
+    for number in range(8):
+        web_server.goes(Permit(0.0, "a", f"write {number}", 1, 1.0))
+    assert web_server.left(0.0) == 0.0
+    assert last_parts([web_server], 0.0, 58, 1.0, 0.0) == 60.0, "fifty when all those have been taken off"
+    assert last_parts([web_server], 0.0, 59, 1.0, 0.0) is None
