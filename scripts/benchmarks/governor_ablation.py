@@ -36,6 +36,7 @@ JOBS = (
 WHOLE_JOBS = (
     Cell(1000, 1),
     Cell(1000, 1, bad=True),
+    Cell(1010, 1),
     Cell(3000, 1, bad=True),
     Cell(6000, 1, seconds=0.1),
 )
@@ -52,7 +53,7 @@ CHANGING = (
     scenarios.concurrency(2, "1 s", (2.0, 9.0), 2400),
     scenarios.concurrency(2, "1 s", (363.0, 427.0), 3600),
 )
-ALIKE = ("1 server, 1.2 s", "3 servers, 1.2 s", "40 at once, 4 servers, 1.2 s")
+ALIKE = ("1 server, 1.2 s", "3 servers, 1.2 s", "40 at once, 4 servers, 1.2 s", "110 s, 4 servers, 0.2 s")
 """How the names of the services end that are tried: of those on four servers one, since the others lose alike."""
 SEEDS, WHOLE_SEEDS = 4, 2
 """Plays of each job, and of each service with neighbours, where chance is worth several points: their mean counts.
@@ -63,6 +64,10 @@ LENGTH = 3600.0
 
 def _never(*_arguments: object, **_named: object) -> Any:
     return None
+
+
+def _all_at_once(server: web_servers.WebServer, now: float) -> None:
+    server.guarded_until = now
 
 
 RULES: Mapping[str, tuple[object, str, object]] = {
@@ -80,10 +85,13 @@ RULES: Mapping[str, tuple[object, str, object]] = {
     "leaving others more": (web_servers.ReservedQuota, "more", _never),
     "what is left is spent more evenly then": (web_servers, "EVENNESS", 0),
     "what others used comes back evenly": (service_limits.SlidingWindow, "add_aged", _never),
-    "fewer at once where others may be": (web_servers.WebServer, "guard", _never),
+    "fewer at once where others may be": (web_servers.WebServer, "guard", _all_at_once),
     "what takes many times as long is told apart": (concurrency, "UNLIKE", float("inf")),
     "what hangs is not others' use": (governor, "LONGEST_WORK", 0.0),
     "a cookie that does not choose is seen through": (governor, "MOST_STRAYED", 1_000_000),
+    "what hangs counts by its share": (concurrency, "BY_SHARE", 0.01),
+    "what comes back in lumps is spent three times as fast": (governor, "HASTE", 1.0),
+    "no crowd behind one that hangs": (governor.Governor, "_crowded", lambda *_: False),
     "what lost its answer is still at work": (web_servers.WebServer, "lost", _never),
     "few at once until a cookie is seen to choose": (governor, "SHARE_BY_CHANCE", 2.0),
     "twice as long after a search in vain": (service_limits, "MOST_DOUBLINGS", 0),

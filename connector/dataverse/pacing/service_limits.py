@@ -1,8 +1,7 @@
 """What a service protection limit allows and what has been used of it: arithmetic on times that are passed in.
 
-The documented limits hold per user and per web server over a sliding window (Microsoft Learn, "Service protection API
-limits"), but they differ between organizations and change, so a `LimitEstimate` learns: from the headers
-that tell what is left, from the numbers in a refusal, and, where neither speaks, by growing carefully until refused.
+The documented limits differ between organizations and change, so a `LimitEstimate` learns: from the headers that tell
+what is left, from the numbers in a refusal, and, where neither speaks, by growing carefully until refused.
 """
 
 from __future__ import annotations

@@ -85,9 +85,6 @@ class ReservedQuota:
 class WebServer:
     """One web server, as one user sees it. `key` is its affinity cookie's value, empty when there is none.
 
-    More in flight than documented is not tried: a refusal for concurrency was measured to stop a user for six minutes
-    and more, and the documented windows cannot be used up that fast for long.
-
     A request whose server is not known before it answers is among the `unaddressed`: each of them counts as in flight
     on every server.
     """
@@ -163,9 +160,7 @@ class WebServer:
         """Return the seconds between two requests that spend each window's budget as it should be spent.
 
         First for the count, then for the execution time at `cost` seconds a request; infinite without room, zero for
-        what has lain unused for a whole window, and where the work is `ending` and there is room to spare. The service
-        lets in what crosses the limit, so the last request may. Where all the rest goes now it is the `last`: nothing
-        is spared for what would come after it.
+        what is fresh, and where the work is `ending` and there is room to spare. Nothing is spared after the `last`.
         """
         requests, seconds = self.room(now, servers)
         if last:
@@ -185,6 +180,10 @@ class WebServer:
             return cost * self.budget.window / 60 / room
         evenly = 1 + EVENNESS * self.for_others.share(now)
         return cost * self.budget.spread / (room / evenly + window.returning(now))
+
+    def roomy(self, now: float, servers: int) -> bool:
+        """Return whether a tenth or more of the execution time may still be used now."""
+        return self.room(now, servers)[1] >= SPARE * self.time.usual
 
     def room(self, now: float, servers: int) -> tuple[float, float]:
         """Return how many requests, and how many seconds of execution, may still be used now.
@@ -337,10 +336,7 @@ BESIDE = 1.1
 
 
 def fewest_parts(servers: Collection[WebServer], now: float, waiting: float, cost: float) -> int:
-    """Return how many parts, of `cost` seconds each, a request must carry so that requests are not what is scarce.
-
-    One is enough where what is left of them is more than the parts that are `waiting`.
-    """
+    """Return how many parts, of `cost` seconds each, a request must carry so that requests are not what is scarce."""
     if waiting <= ROOMY * sum(server.room(now, len(servers))[0] for server in servers):
         return 1
     seconds, requests = sum(server.time.value for server in servers), sum(server.count.value for server in servers)

@@ -21,15 +21,36 @@ def test_the_time_of_a_part_is_known_with_how_much_it_differs() -> None:
     for seconds in (1.0, 4.0) * 500:
         steady.add(2.0)
         spread.add(seconds)
-    assert (steady.mean.value, steady.mean.count, steady.spread) == (2.0, 1000, 0.0)
-    assert spread.mean.value == pytest.approx(2.5, rel=0.02)
+    assert (steady.cost, steady.usual.count, steady.spread) == (2.0, 1000, 0.0)
+    assert spread.cost == pytest.approx(2.5, rel=0.02)
     assert spread.spread == pytest.approx(0.693, rel=0.02)
+
+
+def test_those_that_hang_count_by_their_share_of_all_though_they_end_together() -> None:
+    time = ServiceTime()
+    for _ in range(5_600):
+        time.add(0.2)
+    for _ in range(28):
+        time.add(110.0)
+    assert time.cost == pytest.approx(0.2 + 28 * 109.8 / 5_000, rel=0.01)
+    assert time.usual.value == pytest.approx(0.2)
+    assert time.unlike == 28
+
+
+def test_where_most_take_many_times_as_long_that_is_usual_now() -> None:
+    time = ServiceTime()
+    for _ in range(1_000):
+        time.add(0.2)
+    for _ in range(1_000):
+        time.add(2.0)
+    assert time.usual.value == pytest.approx(2.0, rel=0.01)
+    assert time.cost == pytest.approx(2.0, rel=0.1)
 
 
 def test_an_answer_in_no_time_at_all_is_a_measurement_too() -> None:
     time = ServiceTime()
     time.add(0.0)
-    assert (time.mean.value, time.spread) == (0.0, 0.0)
+    assert (time.usual.value, time.spread) == (0.0, 0.0)
 
 
 def test_each_good_answer_lets_one_more_in() -> None:
