@@ -452,7 +452,7 @@ def test_all_bad_is_refused_and_a_rejects_file_is_never_the_file_itself(desk: De
 def test_identical_duplicates_count_as_one(desk: Desk) -> None:
     path = desk.write(f"{HEAD}\n{A},won\n{B},lost\n{A},WON\n{{{A}}},won\n")
     assert [row.number for row in desk.read(path)] == [1, 2]
-    assert desk.notes == ["2 rows repeat an earlier one and count once with it."]
+    assert desk.notes == ["Not counted again: 2 rows like an earlier one."]
 
 
 def test_contradictions_are_rejected_on_both_sides(desk: Desk) -> None:
@@ -542,7 +542,7 @@ def test_an_encoding_of_unicode_is_read_with_its_mark_and_without(desk: Desk, en
 def test_files_that_were_put_together_are_one(desk: Desk, mark: str) -> None:
     path = desk.write(f"{mark}{HEAD}\n{A},won\n{mark}{HEAD}\n{mark}{B},lost\n")
     assert [(row.number, row.intent.opportunity_id) for row in desk.read(path)] == [(1, A), (3, B)]
-    assert desk.notes == ["1 rows repeat the names of the columns or underline them and are not read."]
+    assert desk.notes == ["Not read: 1 row like the names of the columns, or underlining them."]
 
 
 def test_a_title_above_the_table_is_told(desk: Desk) -> None:
@@ -750,7 +750,7 @@ def test_a_workbook_that_counts_days_from_1904_has_the_days_that_it_shows(desk: 
 def test_what_databases_and_dos_add_to_a_table_is_no_row(desk: Desk) -> None:
     path = desk.write(f'opportunityid, outcome, subject\r\n-----, ---, ----\r\n{A}, won, "a, b"\r\n\x1a')
     assert [row.intent for row in desk.read(path)] == [Intent(A, Outcome.WON, subject="a, b")]
-    assert desk.notes == ["1 rows repeat the names of the columns or underline them and are not read."]
+    assert desk.notes == ["Not read: 1 row like the names of the columns, or underlining them."]
 
 
 @pytest.mark.parametrize("form", ["DD.MM", "DD.MMM.YYYY", "YYYY", "HH:mm", "%d.%m.%y %q", "x"])

@@ -20,7 +20,7 @@ def test_keys_are_looked_up_together_and_once(tmp_path: Path) -> None:
     with RowReader(RowFile(path, columns=columns), directory) as reader:
         rows = list(reader.rows())
         assert list(reader.rows()) == rows
-        assert reader.notes == ["5 rows repeat an earlier one and count once with it."]
+        assert reader.notes == ["Not counted again: 5 rows like an earlier one."]
     assert [(row.intent.opportunity_id.int, row.kept) for row in rows[:2]] == [
         (1, {"Legacy": "L-0"}),
         (2, {"Legacy": "L-1"}),

@@ -164,7 +164,7 @@ class RowReader:
                 contradicted += 1
                 problems.add(duplicate.number, duplicate.line, _contradiction(duplicate))
         if repeated:
-            self.notes.append(f"{repeated:,} rows repeat an earlier one and count once with it.")
+            self.notes.append(f"Not counted again: {rows_of(repeated)} like an earlier one.")
         return repeated + contradicted
 
     def _reject(self, path: Path, count: int) -> None:
@@ -200,9 +200,7 @@ class RowReader:
         if noting:
             self.notes += [*table.notes, *notes]
             if headers:
-                self.notes.append(
-                    f"{headers:,} rows repeat the names of the columns or underline them and are not read."
-                )
+                self.notes.append(f"Not read: {rows_of(headers)} like the names of the columns, or underlining them.")
 
     def _chunk_intents(
         self, rows: Sequence[FileRow], names: Mapping[str, str] | None, columns: ColumnMapping
