@@ -168,7 +168,7 @@ def carry_out(settings: Settings, intent: AnyIntent, question: str, *, agreed: b
             fulfilment = partial(fulfil, organization, intent, pause=_wait_and_tell, if_plan=digest)
             act = fulfilment if refusal is None else partial(_refused, refusal)
             (report,) = audited(connection, [intent], lambda: [act()], tell)
-            if wants_json() and report.steps:  # the record is told as it stands
+            if report.steps and (wants_json() or _is_renamed(report)):  # the record is told as it stands
                 around = read_context(connection, intent, around.today)
         except KeyboardInterrupt:
             return _say_interrupted(intent.opportunity_id, organization)
@@ -193,6 +193,12 @@ def exit_code(report: Report) -> ExitCode:
 
 def _refused(refusal: Refusal) -> Report:
     return Report(refusal.opportunity_id, ReportStatus.REFUSED, reason=refusal.reason, reason_code=refusal.code)
+
+
+def _is_renamed(report: Report) -> bool:
+    """Return whether logic of the organization changed meanwhile what amounts and the customer are called."""
+    seen = [(at.opportunity.currency_id, at.opportunity.customer_id) for at in (report.before, report.after) if at]
+    return len(set(seen)) > 1
 
 
 def _shown(organization: LookupOrganization, metadata: OrganizationMetadata, around: ChangeContext) -> Plan | None:

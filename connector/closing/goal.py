@@ -204,7 +204,7 @@ def same_amount(amount: Decimal, read: Decimal | None, decimals: int | None = No
     if read is None:
         return False
     unit = Decimal(1).scaleb(min(0, int(read.normalize().as_tuple().exponent)) if decimals is None else -decimals)
-    return any(amount.quantize(unit, rounding) == read for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))
+    return read in {amount, *(amount.quantize(unit, rounding) for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))}
 
 
 def _otherwise(what: str, value: object, requested: object) -> str:

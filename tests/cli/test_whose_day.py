@@ -49,6 +49,17 @@ def test_a_doctor_names_the_day_and_whose_it_is(place: Desk) -> None:
     assert "currencies: Amounts are rounded to the decimals of their currency: EUR 2, USD 2." in said.out
 
 
+def test_logic_that_changes_the_currency_meanwhile_is_told_in_text_as_in_json(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logic = tmp_path / "logic.py"
+    logic.write_text(SWAPS, encoding="utf-8")
+    monkeypatch.setenv("DATAVERSE_EMULATOR_PLUGINS", str(logic))
+    amount, (one, other) = "--actual-revenue=1234.56", (desk.opportunity(actives=1), desk.opportunity(actives=1))
+    assert desk.run("close", one, "--won", "--yes", "--json", amount).data["record"]["currency"] == "Euro"
+    assert "actual revenue 1,234.56 Euro;" in desk.run("close", other, "--won", "--yes", amount).out
+
+
 def test_a_close_that_fails_says_nothing_of_the_day_it_would_have_had(
     place: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +89,13 @@ def test_a_lost_close_without_a_revenue_says_what_is_written(
     assert desk.sql("SELECT actualvalue FROM opportunity WHERE opportunityid = ?", opportunity) == [(stored,)]
 
 
+SWAPS = """
+def plugin(context):
+    if (context.message, context.stage) == ("WinOpportunity", "post"):
+        (euro,) = context.query("transactioncurrency", isocurrencycode="EUR")
+        currency = {"transactioncurrencyid": euro["transactioncurrencyid"]}
+        context.update("opportunity", context.record_id, currency)
+"""
 ABORTS = """
 def plugin(context):
     if context.message == "WinOpportunity":

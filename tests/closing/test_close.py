@@ -609,6 +609,11 @@ def test_an_amount_is_compared_as_the_column_and_its_currency_round_it(
     assert same_amount(Decimal(asked), None if seen is None else Decimal(seen)) is same
 
 
+def test_an_amount_that_stands_as_it_was_asked_is_the_same_whatever_its_currency_would_round() -> None:
+    assert same_amount(Decimal("1234.567"), Decimal("1234.5670"), 2), "its currency was another one meanwhile"
+    assert not same_amount(Decimal("1234.567"), Decimal("1234.56"), 2)
+
+
 def test_a_revenue_goes_with_the_opportunitys_own_currency() -> None:
     currency = UUID(int=0xCAFE)
     small = organization()
