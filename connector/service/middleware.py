@@ -123,6 +123,7 @@ class _Exchange:
     correlation_id: str
     began: float
     added: list[tuple[bytes, bytes]]
+    hosts: int
     status: int = 0
     caller: Caller | None = None
 
@@ -194,6 +195,8 @@ class RequestMiddleware:
         return value + (b", " if b"=" in value else b" ") + b'resource_metadata="%s"' % self.metadata.encode()
 
     async def _admit(self, exchange: _Exchange) -> None:
+        if exchange.hosts > 1:  # RFC 9112, 3.2
+            raise RequestRefused(_HOSTS)
         if OPEN.fullmatch(f"{exchange.method} {exchange.path}"):
             counted = "" if "." not in exchange.path else exchange.path
         else:
@@ -267,7 +270,9 @@ _HANG_UP = {"Connection": "close"}
 _SLOW = Problem(
     HTTPStatus.REQUEST_TIMEOUT, "body_slow", "The request's body did not come in time. Send it again.", headers=_HANG_UP
 )
-
+_HOSTS = Problem(
+    HTTPStatus.BAD_REQUEST, "invalid_request", "The request is malformed. It names several hosts.", headers=_HANG_UP
+)
 _PACKED = Problem(
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "body_packed",
@@ -293,7 +298,8 @@ def _exchange_of(scope: MutableMapping[str, Any], now: float) -> _Exchange:
         if right.fullmatch(headers.get(name, "")):
             added.append((name.encode(), headers[name].encode()))
     peer = (scope.get("client") or ("",))[0]
-    return _Exchange(scope["method"], scope["path"], headers, peer, correlation, now, added)
+    hosts = [name.lower() for name, _ in scope["headers"]].count(b"host")
+    return _Exchange(scope["method"], scope["path"], headers, peer, correlation, now, added, hosts)
 
 
 async def _answer(send: Send, exchange: _Exchange, failure: Problem) -> None:

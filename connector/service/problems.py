@@ -39,6 +39,7 @@ NO_STORE = (
 )
 RETRY_AFTER = 10
 """Seconds to wait where nobody said how long."""
+_SETTING = re.compile(r"(?:^|(?<=\. ))[A-Z](?=[^.]*\b(?:DATAVERSE|CONNECTOR)_[A-Z])")
 _OPTION = re.compile(r"--[a-z]+(?:-[a-z]+)*")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -161,14 +162,15 @@ def labelled(message: str, fields: Sequence[str]) -> str:
 
 
 def with_labels(sentence: str) -> str:
-    """Return a sentence with the labels of fields where it has the command line's options."""
+    """Return sentences with fields' labels for the command line's options; those on settings say for whom they are."""
     labels = {field.option: field.label for field in HOSTED_FIELDS}
+    sentence = _SETTING.sub(lambda first: f"For whoever runs the endpoint: {first[0].lower()}", sentence)
     return _OPTION.sub(lambda option: labels.get(option[0], option[0]), sentence)
 
 
 def _sign_in(error: SignInError) -> Problem:
     if error.transient:
-        return busy("sign_in_unavailable", str(error), RETRY_AFTER)
+        return busy("sign_in_unavailable", with_labels(str(error)), RETRY_AFTER)
     if isinstance(error, SignInAgain):
         return Problem(
             HTTPStatus.UNAUTHORIZED,
@@ -176,7 +178,7 @@ def _sign_in(error: SignInError) -> Problem:
             f"{error.message} {SIGN_IN_AGAIN}",
             headers=challenge(error.claims),
         )
-    return Problem(HTTPStatus.FORBIDDEN, "organization_sign_in_failed", str(error))
+    return Problem(HTTPStatus.FORBIDDEN, "organization_sign_in_failed", with_labels(str(error)))
 
 
 def challenge(claims: str = "") -> dict[str, str]:

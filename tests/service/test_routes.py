@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from connector.closing.close import fulfil
 from connector.closing.model import Intent
 from connector.emulator.world.customization import Customization, StatusReason
+from connector.errors import Rejected
 from connector.handler import Handler, Request, Response
 from connector.ledger.claims import Worker
 from connector.ledger.jobs import Item, Job
@@ -23,6 +24,7 @@ from connector.ledger.load import discard
 from connector.ledger.operation_store import OperationStore
 from connector.service.operations.operation_specs import OPERATIONS
 from connector.service.operations.worker_pool import UNFORESEEN_TRIES
+from connector.service.problems import of_error
 from tests.service.error_body import ErrorResponse
 from tests.service.stage import Stage, Trouble, busy, lost, unavailable
 
@@ -551,6 +553,24 @@ def test_what_is_no_request_is_400(stage: Stage, body: bytes) -> None:
         path = f"/opportunities/{stage.opportunity()}/close"
         answer = client.post(path, content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+
+
+def test_a_request_that_names_several_hosts_is_400(stage: Stage) -> None:
+    with stage.client() as client:
+        answer = client.get(
+            f"/opportunities/{stage.opportunity()}", headers=[("Host", "a.example"), ("Host", "b.example")]
+        )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+    assert answer.json()["error"]["message"] == "The request is malformed. It names several hosts."
+
+
+def test_what_is_to_be_done_about_settings_is_told_as_the_hosts_part() -> None:
+    redirected = Rejected(
+        "It was sent on.", status=302, remedy="Check that DATAVERSE_URL (https://o.example) is right."
+    )
+    assert of_error(redirected).message == (
+        "It was sent on. For whoever runs the endpoint: check that DATAVERSE_URL (https://o.example) is right."
+    )
 
 
 def test_a_connection_that_asks_too_much_is_told_to_wait(stage: Stage) -> None:

@@ -36,6 +36,8 @@ def test_the_organizations_own_time_reaches_the_flow_the_reader_and_the_page(
             told = polled()
             assert told.status == 202
             assert 20 < int(told.headers["retry-after"]) <= STOPPED + 1
+            until_then = told.json()["waitingUntil"][:19].replace("T", " ")
+            assert f"It waits until {until_then} UTC, when the organization may be asked" in told.json()["message"]
             read = process.ask("GET", f"/opportunities/{other}", None, signed)
             assert (read.status, read.json()["error"]["code"]) == (429, "organization_busy")
             assert 20 < int(read.headers["retry-after"]) <= STOPPED + 1

@@ -62,6 +62,7 @@ _SENTENCES: Mapping[ItemStatus, str] = {
     ItemStatus.REOPENED: "The opportunity was opened again.",
     ItemStatus.ALREADY_OPEN: "The opportunity is open already; nothing was left to do.",
 }
+_WAITS = " It waits until {:%Y-%m-%d %H:%M:%S} UTC, when the organization may be asked again, and goes on by itself."
 _QUOTE_SENTENCES = {"not_run": "Nothing was done to this quote.", "unknown": "What became of this quote is not known."}
 _CLOSED_BY_OTHERS = "The organization's own logic, or somebody else, had done it before."
 _CHANGED = frozenset({"closed", "won", "deleted", "reopened"})
@@ -109,7 +110,7 @@ def view(operation: StoredOperation, waiting_until: datetime | None = None) -> O
         kind="reopen" if operation.job.kind is JobKind.REOPEN else "close",
         opportunity_id=operation.record.opportunity_id,
         status=status,
-        message=_message(operation),
+        message=_message(operation) + (_WAITS.format(waiting_until) if waiting_until else ""),
         accepted_at=operation.job.created,
         finished_at=operation.job.finished,
         waiting_until=waiting_until,
