@@ -15,9 +15,10 @@ from rich.console import Console
 
 from connector.bulk.run.live_view import LiveView, drawn
 from connector.bulk.run.plain_view import PLAIN_EVERY, PlainView, line_of
-from connector.cli.bulk.job_views import show_jobs, view_on
+from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
 from connector.cli.screen import RowCounter
 from connector.clock import VirtualClock
+from connector.ledger.jobs import Counts
 
 
 def user(waiting: float = 0.0) -> dict[str, object]:
@@ -134,7 +135,7 @@ def test_a_picture_says_until_when_all_users_wait() -> None:
 def test_rows_that_are_tried_later_are_told_with_their_reason_and_when() -> None:
     later = [{"reason": "0x80044151", "count": 3, "seconds": 15.0}]
     assert "3 0x80044151, at the end of the job, not before 23:00:15" in picture(status(tried_later=later))
-    assert "3 tried again at the end" in line_of(status(tried_later=later))
+    assert "3 tried later, 0x80044151, not before 15 s from now" in line_of(status(tried_later=later))
 
 
 def test_when_it_stops_it_says_what_it_waits_for_and_how_long() -> None:
@@ -190,7 +191,25 @@ def test_where_there_is_no_terminal_a_line_comes_every_so_often() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
     assert lines[0].startswith(
-        "400 of 1,000 (40%), 31.2 rows/s; the limits allow 40.0, limited by the limit of execution time"
+        "400 of 1,000 (40%), 31.2 rows/s in the last 30 s; the limits allow 40.0, limited by the limit of execution time"
+    )
+
+
+def test_the_status_of_a_job_says_what_holds_it_and_what_is_tried_later_as_the_panel_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    later = [{"reason": "Broken", "count": 3, "seconds": 42.0}]
+    place = {"state": "ready", "organization": "https://o", "created": "2026-06-30T20:00:00+00:00"}
+    data = status() | place | {"tried_later": later}
+    pace = data["governor"]
+    assert isinstance(pace, dict)
+    pace |= {"binding": "waiting", "waiting": 287.4, "rate": 0.0, "left": None}
+    show_counts("june", Counts({}, {}), data)
+    said = capsys.readouterr().out
+    assert "\n           3  tried later, broken, not before 42 s from now\n" in said
+    assert (
+        "Limited by the wait that the service asked for (Retry-After), time left not known yet, waiting 5 min more.\n"
+        in said
     )
 
 

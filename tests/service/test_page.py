@@ -20,7 +20,9 @@ from starlette.testclient import TestClient
 from connector.closing.model import Intent, Outcome
 from connector.ledger import operation_store
 from connector.ledger.jobs import ItemResult, ItemStatus, Row
+from connector.ledger.liveness import worker_key
 from connector.ledger.operation_store import OperationStore
+from connector.ledger.user_slots import UserSlots
 from connector.service import templates
 from connector.service.app import create_app
 from connector.service.templates import operations_page
@@ -58,6 +60,29 @@ def test_it_shows_operations_and_bulk_jobs_with_names_and_links_and_nothing_of_w
     assert "Secret remark" not in answer.text
     assert "script-src 'self'" in answer.headers["content-security-policy"]
     assert not re.search(r"<script(?! src=)|\son\w+=", answer.text), "nothing runs that is not a file of ours"
+
+
+def test_it_says_how_a_job_goes_that_somebody_works_on_and_what_holds_it(stage: Stage) -> None:
+    stage.ledger.create("march", [Row(1, Intent(stage.opportunity(1), Outcome.WON))])
+    worker = stage.ledger.enter("here", "march")
+    pace = {
+        "binding": "waiting",
+        "waiting": 287.4,
+        "rate": 12.5,
+        "ceiling": 3.0,
+        "left": None,
+        "users": [{"requests": 3}],
+    }
+    with stage.client() as client:
+        assert "Now: " not in client.get(PAGE).text
+        UserSlots(stage.ledger).remember(worker_key(worker.id), pace)
+        for page in (client.get(PAGE).text, client.get(f"{PAGE}/job?name=march").text):
+            assert (
+                "0 of 1: 1 pending. Now: 12.5 rows/s in the last 30 s; the limits allow 3.0, limited by the wait that"
+                " the service asked for (Retry-After), time left not known yet, waiting 5 min more."
+            ) in page
+        worker.leave()
+        assert "Now: " not in client.get(PAGE).text
 
 
 def test_it_needs_the_same_sign_in(stage: Stage) -> None:

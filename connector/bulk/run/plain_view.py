@@ -73,23 +73,31 @@ def sleeping(data: Mapping[str, object]) -> str:
 
 def line_of(data: Mapping[str, object]) -> str:
     """Return where a job stands as one line."""
+    total, done = int(str(data["total"])), done_of(data)
+    bad = int(str(data["refused"])) + int(str(data["failed"]))
+    most = f" (most: {reason_words(reasons[0]['reason'])})" if (reasons := parts_of(data, "reasons")) else ""
+    not_done = [f"{bad:,} not done{most}"] if bad else []
+    return ", ".join([f"{done:,} of {total:,} ({100 * done // max(1, total)}%)", *pace_parts(data), *not_done])
+
+
+def pace_parts(data: Mapping[str, object]) -> list[str]:
+    """Return how fast a job goes, what holds it, when it ends, and what is tried later, as far as it is known."""
     total, done, pace = int(str(data["total"])), done_of(data), numbers(data)
-    parts = [f"{done:,} of {total:,} ({100 * done // max(1, total)}%)"]
+    parts = []
     rate, ceiling, governor = pace.get("rate"), pace.get("ceiling"), data["governor"]
     if rate:  # at first nothing is known of it
-        parts.append(f"{rate:.1f} rows/s" + (f"; the limits allow {ceiling:.1f}" if ceiling else ""))
-    if isinstance(governor, Mapping) and (rate or governor["binding"] == "outage") and done < total:
+        parts.append(f"{rate:.1f} rows/s in the last 30 s" + (f"; the limits allow {ceiling:.1f}" if ceiling else ""))
+    if isinstance(governor, Mapping) and (rate or governor["binding"] in {"outage", "waiting"}) and done < total:
         parts.append(f"limited by {BINDS.get(str(governor['binding']), str(governor['binding']))}")
         parts.append(f"about {duration(pace['left'])} left" if "left" in pace else "time left not known yet")
     if done == total and pace.get("left", 0.0) >= 1:
         parts.append(f"the last rows are read again, about {duration(pace['left'])} left")
     if pace.get("waiting"):
         parts.append(f"waiting {duration(pace['waiting'])} more")
-    later = sum(int(str(part["count"])) for part in parts_of(data, "tried_later"))
-    if later:
-        parts.append(f"{later:,} tried again at the end")
-    bad = int(str(data["refused"])) + int(str(data["failed"]))
-    if bad:
-        reasons = parts_of(data, "reasons")
-        parts.append(f"{bad:,} not done" + (f" (most: {reason_words(reasons[0]['reason'])})" if reasons else ""))
-    return ", ".join(parts)
+    return parts + [f"{part['count']:,} {later_words(part)}" for part in parts_of(data, "tried_later")]
+
+
+def later_words(part: Mapping[str, object]) -> str:
+    """Return why some rows are tried later, and when."""
+    first = duration(float(str(part["seconds"])))
+    return f"tried later, {reason_words(part['reason'])}, not before {first} from now"

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from connector.assembly import Connection, connect
 from connector.bulk.job_rules import same_organization, undo_rows
-from connector.bulk.run.plain_view import PlainView, View
+from connector.bulk.run.plain_view import PlainView, View, later_words, pace_parts
 from connector.bulk.status import done_of, parts_of
 from connector.bulk.words import command_line, duration, file_name, limits_words, moment_words, reason_words, rows
 from connector.cli.failure_text import ExitCode
@@ -45,11 +45,8 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
         for (status, reason), count in sorted(counts.reasons.items(), key=lambda pair: -pair[1])
         if count
     ]
-    for part in parts_of(data, "tried_later"):
-        first = duration(float(str(part["seconds"])))
-        lines.append(
-            f"  {part['count']:>10,}  tried later, {reason_words(part['reason'])}, not before {first} from now"
-        )
+    later = parts_of(data, "tried_later")
+    lines += [f"  {part['count']:>10,}  {later_words(part)}" for part in later]
     if data.get("limits"):
         lines.append(f"Limits: {limits_words(data['limits'])}.{_LIMIT_REACHED.get(str(data['limit_reached']), '')}")
     if data.get("sleeps_until"):
@@ -58,7 +55,9 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
         lines.append(f"The organization's own logic: {data['bypass']}.")
     workers = data.get("workers")
     if isinstance(workers, list) and workers:
-        lines.append(f"Being worked on by {', '.join(_heard(str(name), data) for name in workers)}{_pace(data)}.")
+        lines.append(f"Being worked on by {', '.join(_heard(str(name), data) for name in workers)}.")
+        pace = ", ".join(pace_parts({**data, "tried_later": []}))
+        lines += [f"{pace[0].upper()}{pace[1:]}."] if pace else []
     lines += _last_run(data)
     lines += _next(name, counts, data)
     say("\n".join(lines))
@@ -157,16 +156,6 @@ _LIMIT_REACHED = {
     "max_operations": " They are used up.",
 }
 _LEFT_TO_LIE = {DesiredState.PAUSE.value: "paused", DesiredState.CANCEL.value: "cancelled"}
-
-
-def _pace(data: Mapping[str, object]) -> str:
-    """Return how fast those who work on a job are, as they last said."""
-    governor = data.get("governor")
-    if not isinstance(governor, Mapping) or not governor["rate"]:
-        return ""
-    left = governor["left"]
-    end = f", about {duration(left)} left" if isinstance(left, float) else ""
-    return f", {governor['rate']} rows/s{end}"
 
 
 def show_reconciliation(ledger: Ledger, job: Job, connection: Connection) -> int:

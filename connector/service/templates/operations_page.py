@@ -177,7 +177,7 @@ class OperationsPage:
             "query": query, "token": self._token(caller), "caller": caller, "counts": counts, "shown": SHOWN,
             "searched": MOST_SEARCHED,
             "rows": [self._row(operation, organization) for operation in operations],
-            "jobs": [job_row(job, self.service.ledger.counts(job.name)) for job in self.service.jobs(caller, SHOWN)],
+            "jobs": [job_row(self.service.ledger, job) for job in self.service.jobs(caller, SHOWN)],
         }  # fmt: skip
         news = render("operations_list.html", **values)
         digest = hashlib.sha256(news.encode()).hexdigest()[:16]
@@ -218,7 +218,7 @@ class OperationsPage:
         if job is None:
             raise declined(HTTPStatus.NOT_FOUND, "job_unknown", "There is no such bulk job, or you may not see it.")
         organization = job.organization or self._organization(caller)
-        row = job_row(job, self.service.ledger.counts(name))
+        row = job_row(self.service.ledger, job)
         cause = cause if cause in dict(row["causes"]) else ""
         failed = self.service.ledger.records(name, RETRIED, after, cause)
         rows = [_failed(record, organization) for record in islice(failed, SHOWN + 1)]

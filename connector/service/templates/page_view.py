@@ -13,7 +13,10 @@ from urllib.parse import parse_qs, urlencode
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from connector.ledger.jobs import Counts, ItemStatus, Job
+from connector.bulk.run.plain_view import pace_parts
+from connector.bulk.status import status_data
+from connector.ledger.jobs import ItemStatus, Job, JobState
+from connector.ledger.ledger import Ledger
 from connector.ledger.operation_filter import OperationCount, OperationFilter
 from connector.service.operations.operation_results import FINAL
 from connector.service.schemas.response_models import OperationStatus
@@ -111,11 +114,12 @@ class PageCounts:
         return cls(statuses, sorted(causes.items(), key=lambda pair: -pair[1]), total, unsearched)
 
 
-def job_row(job: Job, counts: Counts) -> dict[str, Any]:
+def job_row(ledger: Ledger, job: Job) -> dict[str, Any]:
     """Return a bulk job as the page shows it: its `tone` is the status whose colour it has, failed with the first row.
 
-    `causes` are those of the rows that failed or were refused, with their numbers.
+    `causes` are those of the rows that failed or were refused, with their numbers; `pace` is how it goes now.
     """
+    counts, at_work = ledger.counts(job.name), job.state is JobState.READY and ledger.workers(job.name)
     named = {word: count for word, count in counts.data().items() if count and word != "total"}
     not_done = (ItemStatus.FAILED, ItemStatus.REFUSED)
     failed = sum(counts.by_status.get(status, 0) for status in not_done)
@@ -134,6 +138,7 @@ def job_row(job: Job, counts: Counts) -> dict[str, Any]:
         "counts": ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in named.items()),
         "failed": failed,
         "causes": (+causes).most_common(),
+        "pace": ", ".join(pace_parts(status_data(ledger, job))) if at_work else "",
     }
 
 
