@@ -1,6 +1,6 @@
 """What may be done with a job now: begin, go on, take over, undo; and which names and organizations it may have.
 
-How its last run ended is kept for whoever asks later: why it stopped, which rows it had not checked yet.
+How its last run ended is kept for whoever asks later.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ Tell = Callable[[str], None]
 def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> int:
     """Raise LedgerError when somebody works on the job and this run shall not join, or is still loading it.
 
-    Returns how many rows that a killed run had closed are to be checked again; nothing is changed yet.
+    Returns how many rows that earlier runs had closed are to be read again; nothing is changed yet.
     """
     if ledger.find(name) is None:
         return 0
@@ -102,9 +102,9 @@ def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> int:
             f"The job {name} is being worked on by {', '.join(at_work)}.",
             remedy="Watch it with bulk status, or work on it too with --join.",
         )
-    again = 0 if at_work else unchecked(ledger, name)
+    again = ledger.counts(name).not_read_again
     if again:
-        tell(f"The last run was broken off; {rows(again)} that it had just closed are to be checked again.")
+        tell(f"{rows(again)} that an earlier run had just closed when it ended are to be read again.")
     return again
 
 
@@ -174,20 +174,17 @@ BLOCKED = "blocked"
 _GO_ON = "Go on with bulk resume."
 
 
-def is_running(ledger: Ledger, job: str, unchecked_since: float) -> None:
-    """Write down, now and then, since when (seconds since 1970) rows are recorded and not checked.
-
-    It stays when the run is killed: then that is how it ended.
-    """
-    _remember(ledger, job, {"why": KILLED[0], "message": KILLED[1], "unchecked_since": unchecked_since})
+def is_running(ledger: Ledger, job: str) -> None:
+    """Write down that a run has begun: where it is killed that is how it ended."""
+    _remember(ledger, job, {"why": KILLED[0], "message": KILLED[1]})
 
 
-def has_ended(ledger: Ledger, job: str, blocked: ConnectorError | None, unchecked_since: float | None = None) -> None:
-    """Write down that a run has ended by itself, because of `blocked` if that is so, and what it left unchecked."""
+def has_ended(ledger: Ledger, job: str, blocked: ConnectorError | None) -> None:
+    """Write down that a run has ended by itself, because of `blocked` if that is so."""
     data = {"why": STOPPED[0], "message": STOPPED[1]}
     if blocked is not None:
         data = {"why": BLOCKED, "message": blocked.message, "remedy": blocked.remedy}
-    _remember(ledger, job, data | {"unchecked_since": unchecked_since})
+    _remember(ledger, job, data)
 
 
 def last_run_data(ledger: Ledger, job: Job, *, at_work: bool) -> dict[str, str] | None:
@@ -197,26 +194,6 @@ def last_run_data(ledger: Ledger, job: Job, *, at_work: bool) -> dict[str, str] 
         return None
     reasons = {name: str(left.data.get(name) or "") for name in ("why", "message", "remedy")}
     return reasons | {"remedy": reasons["remedy"] or _GO_ON, "at": left.at.isoformat()}
-
-
-def unchecked(ledger: Ledger, job: str) -> int:
-    """Return how many rows a run which was killed had recorded as closed and not checked yet."""
-    since = _unchecked_since(ledger, job)
-    return 0 if since is None else ledger.closed_since(job, since)
-
-
-def check_again(ledger: Ledger, job: str) -> None:
-    """Give back the rows that are `unchecked`, where nobody works: who takes them up looks at the close activities."""
-    since = _unchecked_since(ledger, job)
-    if since is not None and not ledger.workers(job):
-        ledger.retry(job, (ItemStatus.CLOSED,), since=since)
-        _remember(ledger, job, {"why": KILLED[0], "message": KILLED[1]})
-
-
-def _unchecked_since(ledger: Ledger, job: str) -> float | None:
-    left = UserSlots(ledger).recall(_key(job))
-    since = left.data.get("unchecked_since") if left else None
-    return since if isinstance(since, float) else None
 
 
 def _remember(ledger: Ledger, job: str, data: Mapping[str, object]) -> None:

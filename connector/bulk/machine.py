@@ -211,7 +211,7 @@ class Machine:
     def _carry_out(self, turn: TimeSlice) -> bool:
         """Let the user work on the job for a while, if there is anything to do; return whether to go on."""
         job = self._ledger.find(turn.job)
-        if job is None or turn.user not in self._held or not self._may_work_on(job):
+        if job is None or turn.user not in self._held or not self._may_work_on(job) or self._stopping.is_set():
             return False
         ends = self._clock.monotonic() + TURN
 

@@ -77,28 +77,30 @@ def limits_data(ledger: Ledger, job: Job, counts: Counts) -> dict[str, object]:
 def together(states: Sequence[SavedState], now: float) -> dict[str, object] | None:
     """Return as one what the governors of several workers do: rates add up, and so does what is done per second.
 
-    What was left when they told it is less at `now`, in seconds since 1970.
+    What was left when they told it is less at `now` (seconds since 1970); one that waits and does not know hides it.
 
-    The binding is that of the worker with the most requests; None when nobody has told anything.
+    The binding is that of the worker with the most requests among those that have rows; None when nobody told anything.
     """
     if not states:
         return None
-    busiest = max(states, key=lambda state: sum(_number(user, "requests") for user in _users(state)))
+    held = [state for state in states if state.data["binding"] != "rows"] or states
+    busiest = max(held, key=lambda state: sum(_number(user, "requests") for user in _users(state)))
     ceilings = [_number(state.data, "ceiling") for state in states if state.data["ceiling"] is not None]
     ends = [
         max(0.0, _number(state.data, "left") - now + state.at.timestamp())
         for state in states
         if state.data["left"] is not None
     ]
+    known = ends and not any(state.data["left"] is None and _number(state.data, "waiting") for state in states)
     done_at_once = not all(ends)
     return {
         "binding": busiest.data["binding"],
-        "waiting": min(_number(state.data, "waiting") for state in states),
+        "waiting": min(_number(state.data, "waiting") for state in held),
         "rate": round(sum(_number(state.data, "rate") for state in states), 2),
         "ceiling": round(sum(ceilings), 2) if ceilings else None,
         "in_hand": sum(int(_number(state.data, "in_hand")) for state in states),
         "in_doubt": sum(int(_number(state.data, "in_doubt")) for state in states),
-        "left": (0.0 if done_at_once else round(1 / sum(1 / end for end in ends), 2)) if ends else None,
+        "left": (0.0 if done_at_once else round(1 / sum(1 / end for end in ends), 2)) if known else None,
         "executed_per_row": busiest.data.get("executed_per_row"),
         "users": [user for state in states for user in _users(state)],
         "at": max(state.at for state in states).isoformat(),

@@ -23,6 +23,7 @@ from connector.ledger.jobs import (
     add_to_tally,
     change_items,
     counts_from,
+    mark_not_read_again,
     marks,
     note,
 )
@@ -129,6 +130,12 @@ class Worker:
             receipt = self._receipt(transaction, job, [result.row for result in results if result.row not in mine])
         self._audit.told(written)
         return receipt
+
+    def leave_unread(self, job: Job, items: Sequence[Item]) -> None:
+        """Mark those of the items that this worker closed: it will not read them again, and others have to."""
+        with self._database.transaction() as transaction:
+            if ids := [item_id(job.id, item.row) for item in items]:
+                mark_not_read_again(transaction, job.id, self.id, f"id IN ({marks(ids)})", ids)
 
     def requeue(self, job: Job, items: Sequence[Item], seconds: float, reason: str = "") -> Receipt:
         """Put items back to be tried after all others, in `seconds` (at most LONGEST_WAIT); `reason` is told."""

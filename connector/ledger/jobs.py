@@ -13,7 +13,7 @@ from uuid import UUID
 
 from connector.closing.intent import AnyIntent
 from connector.errors import LedgerError
-from connector.ledger.schema import SqlRow, Transaction, Value
+from connector.ledger.schema import ROW_MASK, SqlRow, Transaction, Value, item_id
 
 MOST_ROWS = 2**32 - 1
 """A job's rows have numbers from 1 to this."""
@@ -213,6 +213,11 @@ class Counts:
         """Return how many have no result yet: pending, waiting to be tried again, or claimed."""
         return sum(count for status, count in self.by_status.items() if not status.final)
 
+    @property
+    def not_read_again(self) -> int:
+        """Return how many were closed by a worker that stopped or died before it read them again."""
+        return self.reasons.get((ItemStatus.CLOSED, NOT_READ_AGAIN), 0)
+
     def data(self) -> dict[str, int]:
         """Return total and every status by its word, ready for JSON; `pending` includes those that wait."""
         data = {"total": self.total} | {status.value: self.of(status) for status in ItemStatus}
@@ -240,6 +245,9 @@ class WorkerInfo:
     last_heard: datetime
 
 
+NOT_READ_AGAIN = "not_read_again"
+"""The reason of items that were closed and not read again since: whoever goes on with their job does that."""
+
 Changes = Mapping[tuple[ItemStatus, str], int]
 """By how much the number of items with this status and reason rises."""
 
@@ -263,6 +271,14 @@ def change_items(transaction: Transaction, change: str, values: Sequence[Value],
     """Change the items with these ids, if any; `change` is what stands behind SET, `values` are its own."""
     if ids:
         transaction.run(f"UPDATE item SET {change} WHERE id IN ({marks(ids)})", (*values, *ids))
+
+
+def mark_not_read_again(transaction: Transaction, job: int, worker: int, which: str, values: Sequence[Value]) -> None:
+    """Mark as not read again what a worker closed of a job, where the condition `which` holds."""
+    mine = "UPDATE item SET reason = ? WHERE id > ? AND id <= ? AND holder = ? AND status = 'closed' AND reason IS NULL"
+    range_of_job = (item_id(job, 0), item_id(job, ROW_MASK))
+    count = transaction.run(f"{mine} AND {which}", (NOT_READ_AGAIN, *range_of_job, worker, *values))
+    add_to_tally(transaction, job, {(ItemStatus.CLOSED, ""): -count, (ItemStatus.CLOSED, NOT_READ_AGAIN): count})
 
 
 def marks(values: Collection[object]) -> str:

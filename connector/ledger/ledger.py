@@ -26,6 +26,7 @@ from connector.ledger.claims import Worker
 from connector.ledger.intents import intent_from, report_from
 from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.jobs import (
+    NOT_READ_AGAIN,
     TALLY,
     Counts,
     DesiredState,
@@ -182,38 +183,37 @@ class Ledger:
         rows = self.database.rows(last, (job.id, DesiredState.PAUSE.value))
         return str(json.loads(rows[0][0]).get("limit", "")) if rows and rows[0][0] else ""
 
-    def retry(
-        self, name: str, statuses: Sequence[ItemStatus] = (ItemStatus.FAILED,), *, since: float | None = None
-    ) -> int:
+    def retry(self, name: str, statuses: Sequence[ItemStatus] = (ItemStatus.FAILED,), *, reason: str = "") -> int:
         """Put the items with these results back, their attempts forgotten; return how many.
 
-        With `since` (seconds since 1970) only those that ended since then, whose attempts count.
+        With a `reason` only those that have it, whose attempts count.
         """
         if not statuses or not all(status.final for status in statuses):
             raise ValueError("only items that have a result can be tried again")
         job = self.job(name)
         changed, last = 0, item_id(job.id, 0)
-        while piece := self._retry_piece(job.id, statuses, last, since):
+        while piece := self._retry_piece(job.id, statuses, last, reason):
             changed, last = changed + len(piece), piece[-1][0]
         with self.database.transaction() as transaction:
             note(transaction, job.id, self.now(), "retry", {"items": changed})
         return changed
 
-    def closed_since(self, name: str, since: float) -> int:
-        """Return how many items a job closed since a time, in seconds since 1970."""
-        of_job = "SELECT COUNT(*) FROM item WHERE id > ? AND id <= ? AND status = 'closed' AND ended >= ?"
-        job = self.job(name).id
-        return int(self.database.rows(of_job, (item_id(job, 0), item_id(job, ROW_MASK), since))[0][0])
+    def read_again(self, name: str) -> Counts:
+        """Give back what was closed and not read again since, and return the counts; who does it looks whose it is."""
+        if self.counts(name).not_read_again:
+            self.retry(name, (ItemStatus.CLOSED,), reason=NOT_READ_AGAIN)
+        return self.counts(name)
 
-    def _retry_piece(self, job: int, statuses: Sequence[ItemStatus], after: int, since: float | None) -> list[SqlRow]:
+    def _retry_piece(self, job: int, statuses: Sequence[ItemStatus], after: int, reason: str) -> list[SqlRow]:
+        only = f" AND reason = '{reason}'" if reason else ""
         with self.database.transaction() as transaction:
             piece = transaction.rows(
                 f"SELECT id, status, reason FROM item WHERE id > ? AND id <= ? AND status IN ({_quoted(statuses)})"
-                f" AND ended >= ? ORDER BY id LIMIT {_PIECE}{self.database.skip_locked}",
-                (after, item_id(job, ROW_MASK), since or 0.0),
+                f"{only} ORDER BY id LIMIT {_PIECE}{self.database.skip_locked}",
+                (after, item_id(job, ROW_MASK)),
             )
             if piece:
-                change = f"status = 'pending', attempts = attempts * {since is not None:d}, reason = NULL"
+                change = f"status = 'pending', attempts = attempts * {bool(reason):d}, reason = NULL"
                 change_items(transaction, change, (), [id_ for id_, _, _ in piece])
                 changes = Counter({(ItemStatus.PENDING, ""): len(piece)})
                 changes.subtract((ItemStatus(status), reason or "") for _, status, reason in piece)

@@ -9,14 +9,17 @@ no row. Closing reads before it writes, so what that worker did is not repeated.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Collection
 
 from connector.clock import Clock
-from connector.ledger.jobs import ItemStatus, add_to_tally, change_items, note
+from connector.ledger.jobs import ItemStatus, add_to_tally, change_items, mark_not_read_again, note
 from connector.ledger.schema import ROW_BITS, ROW_MASK, Database, Transaction
 
+UNREAD_SINCE = "unread_since"
+"""In what a worker remembers: since when, by its clock, it closed what it has not read again."""
 _PIECE = 5_000
 
 
@@ -82,9 +85,16 @@ class LivenessMonitor:
     def _take_over(self, transaction: Transaction, worker: int, heartbeat: int) -> None:
         """Give back what a dead worker held, unless it has moved since it was looked at."""
         if transaction.rows("SELECT 1 FROM worker WHERE id = ? AND heartbeat = ?", (worker, heartbeat)):
+            self._mark_unread(transaction, worker)
             self._give_back(transaction, worker, "taken_over")
         with self._lock:
             self._seen.pop(worker, None)
+
+    def _mark_unread(self, transaction: Transaction, worker: int) -> None:
+        """Mark what a dead worker had closed and not read again, by what it last remembered."""
+        query = "SELECT worker.job, data FROM worker JOIN saved_state ON saved_state.name = ? WHERE worker.id = ?"
+        for job, text in transaction.rows(query, (worker_key(worker), worker)):
+            mark_not_read_again(transaction, job, worker, "ended >= ?", [json.loads(text).get(UNREAD_SINCE)])
 
     def _give_back(self, transaction: Transaction, worker: int, why: str) -> None:
         self._free(transaction, worker, why)

@@ -47,7 +47,8 @@ def load(liveness: LivenessMonitor, start: NewJob, rows: Iterable[Row]) -> None:
     job, loader = _begin(liveness, start)
     try:
         items = _Items(job, rows)
-        for piece in _pieces(items):
+        going = iter(items)
+        while piece := list(islice(going, _PIECE)):
             with database.transaction() as transaction:
                 transaction.append_items(piece)
                 liveness.heartbeat(transaction, loader)
@@ -153,19 +154,13 @@ class _Items:
         return self._ranks[place]
 
 
-def _pieces(items: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]]]:
-    going = iter(items)
-    while piece := list(islice(going, _PIECE)):
-        yield piece
-
-
 def _begin(liveness: LivenessMonitor, start: NewJob) -> tuple[int, int]:
     """Write down the job as loading, and this process as its loader."""
     with liveness.database.transaction() as transaction:
         states = transaction.rows("SELECT state FROM job WHERE name = ?", (start.name,))
         if states:
             raise _taken(start.name, JobState(states[0][0]))
-        loader = liveness.add(transaction, start.who, None)
+        loader, options = liveness.add(transaction, start.who, None), json.dumps(dict(start.options))
         job = transaction.insert(
             "INSERT INTO job"
             " (name, kind, state, desired_state, total, digest, options, organization, undoes, created, loader)"
@@ -173,7 +168,7 @@ def _begin(liveness: LivenessMonitor, start: NewJob) -> tuple[int, int]:
             (
                 start.name,
                 start.kind.value,
-                json.dumps(dict(start.options)),
+                options,
                 start.organization,
                 start.undoes,
                 liveness.clock.now().timestamp(),

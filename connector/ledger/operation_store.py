@@ -162,12 +162,7 @@ class OperationStore:
 
     def probe(self) -> tuple[int, int] | None:
         """Write something, as a store that takes operations can; return what `Database.connections` says."""
-        with self._database.transaction() as transaction:
-            transaction.run(
-                "INSERT INTO saved_state (name, data, at) VALUES ('probe', '', ?)"
-                " ON CONFLICT (name) DO UPDATE SET at = excluded.at",
-                (self._ledger.now(),),
-            )
+        UserSlots(self._ledger).remember("probe", {})
         return self._database.connections()
 
     def unfinished(self, tenant: str = "") -> int:

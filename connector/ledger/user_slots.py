@@ -64,10 +64,8 @@ class UserSlots:
     def give_back(self, worker: Worker, slot: Slot) -> None:
         """Let others have a slot; leaving gives back all that a worker has."""
         with self._database.transaction() as transaction:
-            transaction.run(
-                "DELETE FROM slot WHERE identity = ? AND number = ? AND worker = ?",
-                (slot.identity, slot.number, worker.id),
-            )
+            release = "DELETE FROM slot WHERE identity = ? AND number = ? AND worker = ?"
+            transaction.run(release, (slot.identity, slot.number, worker.id))
 
     def remember(self, name: str, data: Mapping[str, object]) -> None:
         """Write down what was learnt of a user's limits, for the next governor of that user."""

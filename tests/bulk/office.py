@@ -15,8 +15,17 @@ from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.closing.model import Intent, Outcome
 from connector.handler import Request
-from connector.ledger.jobs import Job, Row
+from connector.ledger.jobs import Job, Row, mark_not_read_again
 from connector.ledger.ledger import Ledger
+
+
+def leave_unread(ledger: Ledger, name: str) -> int:
+    """Leave what a job closed as whoever stops or dies before it has read that again; return how many."""
+    job = ledger.job(name)
+    with ledger.database.transaction() as transaction:
+        for (worker,) in transaction.rows("SELECT DISTINCT holder FROM item"):
+            mark_not_read_again(transaction, job.id, worker, "ended > ?", (0.0,))
+    return ledger.counts(name).not_read_again
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,9 @@ from connector.closing.model import (
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import Broken, ConnectorError, Forbidden, NotSent, Origin, Rejected, Unanswered
 from connector.ledger.jobs import DesiredState, Item, ItemResult, ItemStatus, Job, Row
+from connector.ledger.liveness import UNREAD_SINCE, worker_key
 from connector.ledger.store import open_ledger
+from connector.ledger.user_slots import UserSlots
 from tests.bulk.dam import wait_for
 from tests.bulk.office import Office
 from tests.closing.small_organization import METADATA
@@ -93,6 +96,7 @@ class Virtual:
     clock: VirtualClock = field(default_factory=VirtualClock)
     seen: list[ProgressSnapshot] = field(default_factory=list)
     told: list[tuple[str, int, float]] = field(default_factory=list)
+    unread_since: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ledger = open_ledger(str(self.office.file.with_name("jobs.db")), self.clock)
@@ -116,6 +120,10 @@ class Virtual:
     def watch(self, snapshot: ProgressSnapshot) -> None:
         self.seen.append(snapshot)
         self.told += self.ledger.tried_later("june")
+        for worker in self.ledger.workers("june"):
+            kept = UserSlots(self.ledger).recall(worker_key(worker.id))
+            if kept and isinstance(since := kept.data[UNREAD_SINCE], float):
+                self.unread_since.append((self.ledger.now(), since))
 
 
 def test_rows_are_recorded_while_a_neighbour_is_in_doubt(office: Office) -> None:
@@ -545,6 +553,39 @@ def test_no_end_is_told_while_nothing_comes_back(office: Office, seconds: float,
     state = PipelineState(waiting=0, in_flight=5, in_doubt=0, answered=30, largest=1)
     snapshot = forecast(office, job, state, seconds)
     assert (snapshot.binding, snapshot.left is not None) == (binding, known)
+
+
+@pytest.mark.parametrize(("fails", "unread"), [(5, 0), (10**6, 20)])
+def test_checks_that_fail_back_off_and_keep_their_age_and_none_is_forgotten(
+    office: Office, fails: int, unread: int
+) -> None:
+    trouble = UnreadAfter(office.connection.organization, lambda _plan: None, fails=fails)
+    virtual = Virtual(office, trouble, trouble.clock)
+    ended = virtual.job(office.open_ids()[:20])
+    assert (ended.counts.of(ItemStatus.CLOSED), ended.counts.not_read_again, ended.well) == (20, unread, not unread)
+    gaps = [later - at for at, later in itertools.pairwise(trouble.at)]
+    assert all(gap >= 2 for gap in gaps[:4])
+    assert {since <= trouble.at[0] for now, since in virtual.unread_since if trouble.at[0] < now <= trouble.at[-1]} == {
+        True
+    }
+    assert any(snapshot.binding == "outage" for snapshot in virtual.seen)
+
+
+@dataclass
+class UnreadAfter(Trouble):
+    """An organization in which the first `fails` reads after a write fail, at the times `at` of its clock."""
+
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    fails: int = 0
+    at: list[float] = field(default_factory=list)
+
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
+        if self.sent and len(self.at) < self.fails:
+            self.at.append(self.clock.now().timestamp())
+            raise Unanswered("lost")
+        return super().observe(ids, activities=activities)
 
 
 def test_an_outage_is_told_as_what_holds_the_job(office: Office) -> None:

@@ -3,17 +3,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from connector.bulk.job_rules import check_again, is_running, may_begin, unchecked
+from connector.bulk.job_rules import may_begin
+from connector.bulk.machine import Machine
 from connector.bulk.run import pipeline
 from connector.bulk.run.paced_client import Pacer
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
-from connector.bulk.status import status_data
+from connector.bulk.status import status_data, together
+from connector.bulk.time_slices import TimeSlice
 from connector.clock import VirtualClock
 from connector.closing.close import fulfil_many
 from connector.closing.model import (
@@ -28,8 +31,9 @@ from connector.closing.model import (
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import ConnectorError, NotSent, SignInError
 from connector.ledger.jobs import DesiredState, ItemStatus
+from connector.ledger.user_slots import SavedState, Slot
 from tests.bulk.dam import PATIENCE
-from tests.bulk.office import Office
+from tests.bulk.office import Office, leave_unread
 
 
 def test_every_row_is_closed_once_with_few_requests(office: Office) -> None:
@@ -111,22 +115,33 @@ def test_a_stop_waits_for_nothing_that_a_retry_after_holds(office: Office, monke
     assert held[-1].in_hand == 0, "what waits in front of the gate is not in flight"
     assert (ending.counts.of(ItemStatus.CLOSED), ending.counts.of(ItemStatus.PENDING)) == (20, 280)
     assert len(office.open_ids()) == 280
-    assert unchecked(office.ledger, "june") == 20, "they are read again by the next run"
+    assert ending.counts.not_read_again == 20
+    assert not ending.well
+
+
+def test_what_others_leave_unread_meanwhile_is_read_by_who_goes_on(office: Office) -> None:
+    left: list[int] = []
+
+    def watch(snapshot: ProgressSnapshot) -> None:
+        if not left and snapshot.counts.of(ItemStatus.CLOSED) >= 20:
+            left.append(leave_unread(office.ledger, "june"))  # another worker closed these, and was stopped
+
+    job = office.job("june", office.open_ids())
+    ending = Run(office.ledger, job, office.connection.clients, office.clock, watch).work("here")
+    assert left[0] >= 20
+    assert ending.counts.not_read_again == 0
+    assert ending.counts.of(ItemStatus.CLOSED) == 300
+    assert set(office.closes().values()) == {1}
 
 
 def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(office: Office) -> None:
     ids = office.open_ids()[:20]
     office.run(office.job("june", ids))
-    is_running(office.ledger, "june", office.ledger.now() - 3600)  # as if it had been killed a moment ago
+    leave_unread(office.ledger, "june")
     told: list[str] = []
     assert may_begin(office.ledger, "june", told.append, join=False) == 20
-    assert told == ["The last run was broken off; 20 rows that it had just closed are to be checked again."]
+    assert told == ["20 rows that an earlier run had just closed when it ended are to be read again."]
     assert office.ledger.counts("june").of(ItemStatus.CLOSED) == 20, "until somebody agrees nothing is changed"
-    check_again(office.ledger, "june")
-    assert office.ledger.counts("june").of(ItemStatus.PENDING) == 20
-    last = status_data(office.ledger, office.ledger.job("june"))["last_run"]
-    assert isinstance(last, dict)
-    assert last["why"] == "killed", "also where whoever looked does not go on"
     requests = office.requests()
     ending = office.run(office.ledger.job("june"))
     assert ending.counts.of(ItemStatus.CLOSED) == 20, "by the run that was killed, as their close activities tell"
@@ -185,6 +200,47 @@ def test_a_sign_in_that_needs_a_person_stops_the_run_and_fails_no_row(office: Of
     last = status_data(office.ledger, office.ledger.job("june"))["last_run"]
     assert isinstance(last, dict)
     assert (last["why"], last["message"]) == ("blocked", "The secret has expired.")
+
+
+def test_no_end_is_told_while_one_of_several_workers_waits_and_does_not_know_its_own() -> None:
+    def state(left: float | None, waiting: float) -> SavedState:
+        pace: dict[str, object] = {"binding": "time", "rate": 1.0, "ceiling": 1.0, "users": [{"requests": 1}]}
+        return SavedState(pace | {"left": left, "waiting": waiting}, datetime.fromtimestamp(0, UTC))
+
+    ends = [together([state(20.0, 0.0), state(*other)], 0.0) for other in ((20.0, 0.0), (None, 0.0), (None, 200.0))]
+    assert [end["left"] if end else "" for end in ends] == [10.0, 20.0, None]
+
+
+def test_what_holds_those_that_have_rows_is_told_and_not_that_others_have_none_left() -> None:
+    states = [
+        SavedState(
+            {
+                "binding": name,
+                "rate": 0.0,
+                "ceiling": 1.0,
+                "left": None,
+                "waiting": seconds,
+                "users": [{"requests": n}],
+            },
+            datetime.fromtimestamp(0, UTC),
+        )
+        for name, seconds, n in (("rows", 0.0, 900), ("waiting", 200.0, 300))
+    ]
+    pace = together(states, 0.0)
+    assert pace is not None
+    assert (pace["binding"], pace["waiting"]) == ("waiting", 200.0)
+
+
+def test_a_turn_that_comes_after_the_stop_touches_nothing(office: Office) -> None:
+    client = _Client(office.connection.organization, office.connection.clients[0].gate)
+    office.run(office.job("june", office.open_ids()[:5]))
+    leave_unread(office.ledger, "june")
+    told: list[str] = []
+    machine = Machine("postgresql://", office.ledger, "", {"client": client}, office.clock, tell=told.append)
+    machine._held["client"] = (Slot("client", 0, 1), None)  # type: ignore[assignment]
+    machine.stop()
+    assert not machine._carry_out(TimeSlice("june", "client"))
+    assert office.ledger.counts("june").not_read_again == 5
 
 
 def test_two_runs_of_one_job_share_its_rows(office: Office) -> None:

@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import pytest
 
-from connector.bulk.job_rules import is_running
 from connector.clock import SystemClock
 from connector.ledger.store import open_ledger
 from connector.ledger.user_slots import UserSlots
 from tests.bulk.dam import PATIENCE
+from tests.bulk.office import leave_unread
 
 from tests.cli.desk import Desk, Said  # isort: skip
 from tests.cli.terminal import on_terminal
@@ -60,13 +60,13 @@ def test_resume_and_retry_change_nothing_before_they_are_answered(desk: Desk, tm
     bulk(desk, "run", "rows.csv", "--job", "june", "--yes")
     place = {"DATAVERSE_URL": f"emulator:{desk.file}", "CONNECTOR_STORE": str(desk.file.parent / "jobs.db")}
     with open_ledger(place["CONNECTOR_STORE"], SystemClock()) as ledger:
-        is_running(ledger, "june", ledger.now() - 3600)  # as if it had been killed before it checked its rows
+        assert leave_unread(ledger, "june") == 30
     before = bulk(desk, "status", "june", "--json").data
     seen = on_terminal("bulk", "resume", "june", columns=120, folder=tmp_path, answer="n\n", **place)
-    assert "30 rows that it had just closed are to be checked again" in seen.text
+    assert "30 rows that an earlier run had just closed when it ended are to be read again" in seen.text
     assert "Go on with the 30 rows of job june that are left? [y/N]" in seen.text
     assert "nothing was changed" in seen.text
-    assert bulk(desk, "retry", "june", "--yes").code == 0
+    assert bulk(desk, "retry", "june", "--yes").code == 4, "rows are left to be read"
     assert bulk(desk, "status", "june", "--json").data == before
     again = bulk(desk, "run", "rows.csv", "--job", "june", "--yes", "--json")
     assert (again.data["closed"], again.data["operations"] > before["operations"]) == (30, True), "looked at again"

@@ -19,7 +19,6 @@ from typing import IO, Any
 
 import pytest
 
-from connector.bulk.job_rules import unchecked
 from connector.bulk.reports.job_report import saved_names
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
@@ -184,7 +183,7 @@ def test_ctrl_c_waits_for_no_retry_after_and_the_next_run_reads_again_what_was_c
     assert "Not read again since the close, so not known to stand as asked: " in words
     assert "connector bulk resume june" in words
     with open_ledger(str(shop.folder / "jobs.db"), SystemClock()) as ledger:
-        assert 0 < unchecked(ledger, "june") <= data["closed"]
+        assert 0 < ledger.counts("june").not_read_again <= data["closed"]
 
 
 def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_done_twice(shop: Shop) -> None:

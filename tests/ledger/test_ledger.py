@@ -13,10 +13,22 @@ from connector.clock import VirtualClock
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReopenIntent
 from connector.errors import InputError, LedgerError
 from connector.ledger.claims import LONGEST_WAIT, Worker
-from connector.ledger.jobs import DesiredState, InputChanged, ItemStatus, Job, JobKind, JobState, Row, WorkerLost
+from connector.ledger.jobs import (
+    NOT_READ_AGAIN,
+    DesiredState,
+    InputChanged,
+    ItemStatus,
+    Job,
+    JobKind,
+    JobState,
+    Row,
+    WorkerLost,
+)
 from connector.ledger.ledger import Ledger
+from connector.ledger.liveness import UNREAD_SINCE, worker_key
 from connector.ledger.load import discard
 from connector.ledger.store import open_ledger
+from connector.ledger.user_slots import UserSlots
 from tests.ledger.rows import closed, opportunity, rows
 
 
@@ -337,6 +349,42 @@ def test_a_worker_elsewhere_that_falls_silent_for_a_lease_loses_its_items(postgr
         assert "taken_over" in [event.kind for event in two.events("j")]
         silent.leave()
         assert two.counts("j").by_status == {ItemStatus.CLOSED: 4}
+
+
+def test_what_a_dead_worker_closed_and_had_not_read_again_is_left_to_be_read(postgres_store: str) -> None:
+    clocks = VirtualClock(), VirtualClock()
+    with open_ledger(postgres_store, clocks[0]) as one, open_ledger(postgres_store, clocks[1]) as two:
+        job = one.create("j", rows(6))
+        silent, other = one.enter("silent", "j"), two.enter("other", "j")
+        held = silent.claim(job, 4)
+        silent.record(job, closed(held[:2]))
+        clocks[0].advance(60)
+        since = one.now()
+        silent.record(job, closed(held[2:]))
+        other.record(job, closed(other.claim(job, 2)))
+        UserSlots(one).remember(worker_key(silent.id), {UNREAD_SINCE: since})
+        two.liveness.reap()
+        clocks[1].advance(30)
+        other.renew()
+        two.liveness.reap()
+        assert (two.counts("j").not_read_again, two.counts("j").of(ItemStatus.CLOSED)) == (2, 6)
+        assert [record.row for record in two.records("j", reason=NOT_READ_AGAIN)] == [3, 4]
+        assert two.retry("j", (ItemStatus.CLOSED,), reason=NOT_READ_AGAIN) == 2
+        assert [item.attempts for item in other.claim(job, 9)] == [2, 2], "so it asks whose the close is"
+
+
+def test_only_what_is_still_its_own_is_left_unread_by_a_worker(ledger: Ledger) -> None:
+    job = ledger.create("j", rows(3))
+    worker = ledger.enter("w", "j")
+    items = worker.claim(job, 3)
+    worker.record(job, closed(items[:2]))
+    ledger.retry("j", (ItemStatus.CLOSED,))
+    again = worker.claim(job, 1)
+    worker.record(job, closed(again))
+    worker.leave_unread(job, [*items, *again])
+    assert [record.row for record in ledger.records("j", reason=NOT_READ_AGAIN)] == [again[0].row]
+    worker.leave_unread(job, again)
+    assert ledger.counts("j").not_read_again == 1, "also when it is said twice"
 
 
 def test_a_number_of_a_row_must_rise(ledger: Ledger) -> None:

@@ -74,8 +74,8 @@ class Pipeline:
         self._looks, self._checks = list[list[RowInHand]](), list[list[RowInHand]]()
         self._under_way: dict[int, int] = {}
         """How many rows each request sends that was made ready and is not answered, the oldest first; 0 for reads."""
-        self._unread: list[RowInHand] = []
-        """Those recorded whose check was turned away at a stop: the next run reads them."""
+        self.unread: list[RowInHand] = []
+        """Those recorded whose check was turned away at a stop, or failed too often: others read them."""
         self._batches = self._sending = self._answered = 0
         self._largest = 1
         self._outage = Outage()
@@ -111,8 +111,8 @@ class Pipeline:
         with self._lock:
             self._stopping = False
             self._client.gate.open()
-            self._to_check.add(self._unread, self._clock.monotonic())
-            self._unread.clear()
+            self._to_check.add([row for row in self.unread if row.waits < MOST_WAITS], self._clock.monotonic())
+            self.unread = [row for row in self.unread if row.waits >= MOST_WAITS]
             self._to_come, self._most = to_come, most
             self._client.gate.expect(self._left())
             self._give_out()
@@ -159,11 +159,11 @@ class Pipeline:
             queued = len(self._to_look) + len(self._to_check) + len(self._to_send) + len(self._later)
             return not (queued or self.busy)
 
-    def unchecked(self) -> float:
-        """Return how long ago the oldest of the rows was recorded that are not checked yet; 0 where all are."""
-        now = self._clock.monotonic()
+    def longest_unread(self) -> float:
+        """Return how long ago the oldest of the rows was recorded that are not read again yet; 0 where all are."""
         with self._lock:
-            return max([self._to_check.waiting(now), *[now - row.since for row in chain(self._unread, *self._checks)]])
+            recorded = [row.recorded_at for row in chain(self.unread, self._to_check, *self._checks)]
+            return max((self._clock.monotonic() - at for at in recorded if at is not None), default=0.0)
 
     def due_in(self) -> float:
         """Return in how many seconds something is to be done that nothing else brings about."""
@@ -229,6 +229,7 @@ class Pipeline:
                 return self._looks[-1]
         last = not (self._to_come or self._to_look or self._to_send or self._batches) or self._stopping
         due = self._to_check.is_due(now) or (last and self._to_check and not self._batches)
+        due = due and (self._stopping or not self._outage.lasts(now))
         if not due or sum(map(len, self._checks)) > max(LOOK_AT, len(self._to_check)):
             return []
         self._checks.append(self._to_check.take(LOOK_AT))
@@ -270,7 +271,7 @@ class Pipeline:
     # -- what came back -----------------------------------------------------------------------------------------------
 
     def _looked(self, group: list[RowInHand], ends: Sequence[Plan | Report | None]) -> None:
-        (self._checks if group[0].recorded else self._looks).remove(group)
+        (self._looks if group[0].recorded_at is None else self._checks).remove(group)
         for row, end in zip(group, ends, strict=True):
             row.sent = row.sent or self._order.latest + 1
             if isinstance(end, Report):
@@ -284,14 +285,14 @@ class Pipeline:
 
     def _end(self, row: RowInHand, report: Report) -> None:
         """Decide about a row, or, if it was decided already, add what the check has shown beyond that."""
-        if row.recorded:
+        if row.recorded_at is not None:
             if (report.warnings and report.error is None) or isinstance(report.error, RepeatedUndo):
                 self._decisions.amend(row, report)
         elif self._decisions.take(row, report) is not None:
             self._back_off()
 
     def _plan(self, row: RowInHand, plan: Plan) -> None:
-        row.plan, row.recorded = plan, False
+        row.plan, row.recorded_at = plan, None
         failure = row.progress.failure
         tries = TRIES if looks_temporary(failure) else 1
         if failure is not None and failure.transient and row.setbacks >= tries:
@@ -315,7 +316,7 @@ class Pipeline:
                 self._outage.is_over()
                 self._order.done = max(self._order.done, row.sent)
                 self._end(row, report)
-                row.recorded = True
+                row.recorded_at = now
                 self._to_check.add([row], now)
             elif row.progress.is_doubtful:
                 self._wait(row, row.progress.failure)
@@ -327,10 +328,11 @@ class Pipeline:
 
         A row that could not be read was not at fault either.
         """
-        if row.recorded and self._stopping:
-            self._unread += [row, *self._to_check.clear()]
-        elif row.recorded:
-            self._to_check.add([row] if row.waits < MOST_WAITS else [], self._clock.monotonic())
+        if row.recorded_at is not None and (self._stopping or row.waits >= MOST_WAITS):
+            self.unread += [row, *(self._to_check.clear() if self._stopping else ())]
+        elif row.recorded_at is not None:
+            self._to_check.add([row], self._clock.monotonic())
+            self._back_off()
         elif not row.touched and (is_outage(cause_of(failure)) or row.progress.unread):
             self._decisions.untouched.append(row.item)
             self._back_off()

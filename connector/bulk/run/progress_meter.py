@@ -93,8 +93,8 @@ class RunResult:
 
     @property
     def well(self) -> bool:
-        """Return whether every row has a result and none is refused or failed."""
-        bad = self.counts.of(ItemStatus.REFUSED) + self.counts.of(ItemStatus.FAILED)
+        """Return whether every row has a result, none is refused or failed, and all were read again."""
+        bad = self.counts.of(ItemStatus.REFUSED) + self.counts.of(ItemStatus.FAILED) + self.counts.not_read_again
         return not self.stopped and not bad
 
 

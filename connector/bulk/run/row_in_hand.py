@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -39,8 +39,8 @@ class RowInHand:
 
     `since` is when it came to its present stage, `sends` how often it was sent, `setbacks` how often without success
     since something of it succeeded, `waits` how often it had to wait.
-    `recorded` is whether it was written down as done and is only to be checked. `sent` is its number in the order of
-    sending.
+    `recorded_at` is when it was written down as done: then it is only to be checked. `sent` is its number in the order
+    of sending.
     """
 
     item: Item
@@ -50,7 +50,7 @@ class RowInHand:
     sends: int = 0
     setbacks: int = 0
     waits: int = 0
-    recorded: bool = False
+    recorded_at: float | None = None
     sent: int = 0
 
     @property
@@ -98,9 +98,9 @@ class LookQueue:
             row.since = now
             self._rows.append(row)
 
-    def waiting(self, now: float) -> float:
-        """Return how long the oldest has waited; 0 for none."""
-        return now - self._rows[0].since if self._rows else 0.0
+    def __iter__(self) -> Iterator[RowInHand]:
+        """Yield all, the first to be taken first."""
+        return iter(self._rows)
 
     def is_due(self, now: float) -> bool:
         """Return whether it is time to look."""

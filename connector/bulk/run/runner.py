@@ -27,7 +27,7 @@ from connector.errors import ConnectorError
 from connector.ledger.claims import Worker
 from connector.ledger.jobs import PACE, DesiredState, ItemResult, ItemStatus, Job
 from connector.ledger.ledger import Ledger
-from connector.ledger.liveness import worker_key
+from connector.ledger.liveness import UNREAD_SINCE, worker_key
 from connector.ledger.user_slots import UserSlots
 
 MOST_CLAIMED = 1_000
@@ -115,6 +115,7 @@ class Run:
         `who` names this worker for people. Raises LedgerError.
         """
         worker = self._ledger.enter(who, self._job.name)
+        self._counts = self._ledger.read_again(self._job.name)
         try:
             desired_state = self._work(worker)
         finally:
@@ -123,10 +124,11 @@ class Run:
             for client in self._clients:
                 client.gate.open()  # others than this run may use it
             self._allowance.keep(worker)
+            worker.leave_unread(self._job, [row.item for pipeline in self._pipelines for row in pipeline.unread])
             self._ledger.note(self._job.name, PACE, {"worker": worker_key(worker.id), "binding": "", "ceiling": 0.0})
             worker.leave()
-        since = self._unchecked_since() if any(pipeline.unchecked() for pipeline in self._pipelines) else None
-        has_ended(self._ledger, self._job.name, self._blocked, since)
+        has_ended(self._ledger, self._job.name, self._blocked)
+        self._counts = self._ledger.counts(self._job.name)
         self._tell(f"job {self._job.name}", desired_state)
         return RunResult(self._counts, desired_state, stopped=self._counts.open > 0, blocked=self._blocked)
 
@@ -142,7 +144,10 @@ class Run:
             if not claimed and all(pipeline.idle for pipeline in self._pipelines):
                 self._record(worker, self._decisions())
                 self._write(worker, self._breaker.end())
-                if self._stopping.is_set() or not self._counts.open:
+                if self._stopping.is_set():
+                    return desired_state
+                self._counts = self._ledger.read_again(self._job.name)  # others may have left some
+                if not self._counts.open:
                     return desired_state
             self._keep_alive(worker, desired_state, changed=changed or claimed)
             self._rest()
@@ -234,7 +239,7 @@ class Run:
         if now >= self._renew_at:
             self._renew_at = now + RENEWAL
             worker.renew()
-            is_running(self._ledger, self._job.name, self._unchecked_since())
+            is_running(self._ledger, self._job.name)
         if now >= self._tell_at:
             self._tell_at = now + TELL_EVERY
             self._counts = self._ledger.counts(self._job.name)  # others may work on it too
@@ -243,9 +248,6 @@ class Run:
         elif changed:
             self._watch(self._snapshot(desired_state))
 
-    def _unchecked_since(self) -> float:
-        return self._ledger.now() - max(pipeline.unchecked() for pipeline in self._pipelines)
-
     def _snapshot(self, desired_state: DesiredState) -> ProgressSnapshot:
         states = [pipeline.state() for pipeline in self._pipelines]
         return self._meter.snapshot(self._counts, states, desired_state, self._allowance, short=self._short)
@@ -253,7 +255,8 @@ class Run:
     def _tell(self, key: str, desired_state: DesiredState) -> ProgressSnapshot:
         """Let whoever asks for the status of the job, and who watches, know how it goes or went; return it."""
         snapshot = self._snapshot(desired_state)
-        UserSlots(self._ledger).remember(key, governor_data(snapshot))
+        since = self._ledger.now() - max(pipeline.longest_unread() for pipeline in self._pipelines)
+        UserSlots(self._ledger).remember(key, governor_data(snapshot) | {UNREAD_SINCE: since})
         self._watch(snapshot)
         return snapshot
 

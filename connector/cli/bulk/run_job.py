@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from connector.assembly import Connection, connect
-from connector.bulk.job_rules import check_again, finished_before, jobs_of, may_go_on, same_organization, unchecked
+from connector.bulk.job_rules import finished_before, jobs_of, may_go_on, same_organization
 from connector.bulk.planning import Summary, read_summary
 from connector.bulk.reports.job_report import save_names
 from connector.bulk.run.decision import ALIKE
@@ -49,7 +49,6 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, keep_going: bool = Fal
     settings = as_begun(settings, job.options)
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
-        check_again(ledger, job.name)
         pending = prepare_ahead(ledger, connection)
         return work_with(ledger, job, connection, pending, keep_going=keep_going)
 
@@ -99,7 +98,7 @@ def work_with(ledger: Ledger, job: Job, connection: Connection, pending: Pending
     if ending.blocked is not None:
         data["error"] = dict(describe(ending.blocked).error)
         tell(sentences(describe(ending.blocked).error))
-    if left := unchecked(ledger, job.name):
+    if left := ending.counts.not_read_again:
         resume = command_line("bulk", "resume", job.name)
         tell(f"Not read again since the close, so not known to stand as asked: {rows(left)}. Read them: {resume}")
     if wants_json():
@@ -174,7 +173,7 @@ def code(ending: RunResult) -> int:
     counts = ending.counts
     if ending.blocked is not None or counts.of(ItemStatus.FAILED):
         return ExitCode.FAILED
-    return ExitCode.PARTLY_DONE if ending.stopped else ExitCode.REFUSED
+    return ExitCode.PARTLY_DONE if ending.stopped or counts.not_read_again else ExitCode.REFUSED
 
 
 def say_desired_state(name: str, desired_state: DesiredState) -> int:
@@ -193,7 +192,7 @@ def say_desired_state(name: str, desired_state: DesiredState) -> int:
 def go_on(ledger: Ledger, job: Job, settings: Settings, pilot: int | None) -> None:
     """Let a job go on that the same command began earlier."""
     counts = ledger.counts(job.name)
-    if job.finished is not None and not unchecked(ledger, job.name):
+    if job.finished is not None and not counts.not_read_again:
         tell(finished_before(job, counts))
     may_go_on(ledger, job, counts.open)
     take_up(ledger, job, settings, rows=pilot)

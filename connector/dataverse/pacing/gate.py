@@ -29,6 +29,7 @@ WRITES = "batch of writes"
 
 _LONGEST_NAP = 0.5  # seconds until the first in line looks again whether the gate was closed
 _PATIENCE = 2.0  # seconds after it was closed for which reads may still wait
+_STOPPING = "The run is stopping; this request was not sent."
 _AFFINITY = re.compile(r"\s*(ARRAffinity(?:SameSite)?)=([^;\s]+)", re.IGNORECASE)
 _NUMBER = re.compile(r"limit of ([\d,.]+)")
 _BOUNDARY = re.compile(r'boundary="?([^";]+)')
@@ -97,9 +98,11 @@ class Gate:
         self._closed_at = math.inf
 
     def sleep(self, seconds: float) -> None:
-        """Wait before a request is sent again; no longer than until it closes."""
+        """Wait before a request is sent again; raises NotSent where it closes meanwhile: nothing is sent twice then."""
         ends = self._clock.monotonic() + seconds
-        while self._closed_at == math.inf and (left := ends - self._clock.monotonic()) > 0:
+        while (left := ends - self._clock.monotonic()) > 0:
+            if self._closed_at < math.inf:
+                raise NotSent(_STOPPING, remedy="Resume the job.")
             self._clock.sleep(min(left, _LONGEST_NAP))
 
     def pace(self) -> PacingStatus:
@@ -156,7 +159,7 @@ class Gate:
                         return leave
                     late = now > self._closed_at + _PATIENCE
                     if leave is None or late or (self._closed_at <= now and self._governor.pace(now).waiting):
-                        raise NotSent("The run is stopping; this request was not sent.", remedy="Resume the job.")
+                        raise NotSent(_STOPPING, remedy="Resume the job.")
                     if self._governor.pace(now).waiting > self._longest_wait:
                         return self._refused_again(self._governor.pace(now).waiting)
                     if leave.until == math.inf:

@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from random import Random
 from typing import ClassVar
 
 import pytest
@@ -12,6 +13,7 @@ from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.pacing.gate import WRITES, Gate, feedback_of, weigh
 from connector.dataverse.pacing.permits import Binding, Facet
 from connector.dataverse.pacing.service_limits import Budget
+from connector.dataverse.policies import RetryPolicy, retry
 from connector.errors import NotSent, Unanswered
 from connector.handler import Request, Response
 
@@ -183,8 +185,23 @@ def test_what_was_refused_waits_as_told_but_not_longer_than_until_the_gate_close
     gate = Gate(lambda _request: Response(204), clock)
     gate.sleep(30.0)
     gate.close()
-    gate.sleep(300.0)
+    with pytest.raises(NotSent, match="this request was not sent"):
+        gate.sleep(300.0)
     assert clock.monotonic() == pytest.approx(30.0)
+
+
+def test_at_a_stop_nothing_is_sent_again_and_again_without_a_pause() -> None:
+    clock, sent = VirtualClock(), list[Request]()
+
+    def down(request: Request) -> Response:
+        sent.append(request)
+        gate.close()
+        return Response(503)
+
+    gate = Gate(down, clock)
+    with pytest.raises(NotSent, match="this request was not sent"):
+        retry(gate, sleep=gate.sleep, chance=Random(1), policy=RetryPolicy())(get())
+    assert (len(sent), clock.monotonic()) == (1, 0.0)
 
 
 @pytest.mark.parametrize("code", ["0x80072322", "0x80072321", "0x80072326"], ids=["count", "time", "concurrency"])
