@@ -29,7 +29,7 @@ from connector.closing.model import (
     StepResult,
 )
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
-from connector.errors import ConnectorError, NotSent, SignInError
+from connector.errors import ConnectorError, LedgerError, NotSent, SignInError
 from connector.ledger.jobs import DesiredState, ItemStatus
 from connector.ledger.user_slots import SavedState, Slot
 from tests.bulk.dam import PATIENCE
@@ -132,6 +132,18 @@ def test_what_others_leave_unread_meanwhile_is_read_by_who_goes_on(office: Offic
     assert ending.counts.not_read_again == 0
     assert ending.counts.of(ItemStatus.CLOSED) == 300
     assert set(office.closes().values()) == {1}
+
+
+def test_where_the_store_fails_nothing_is_waited_for_either(office: Office) -> None:
+    gate = _OneByOne(office.connection.clients[0].gate)
+    client = _Client(office.connection.organization, gate)
+
+    def full(_snapshot: ProgressSnapshot) -> None:
+        raise LedgerError("The disk is full.")
+
+    with pytest.raises(LedgerError, match="disk is full"):
+        Run(office.ledger, office.job("june", office.open_ids()), [client], office.clock, full).work("here")
+    assert "close" in gate.calls, "so that what waits in front of it ends, and with it the threads"
 
 
 def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(office: Office) -> None:
@@ -284,11 +296,13 @@ class _OneByOne:
 
     def __init__(self, gate: object) -> None:
         self._gate = gate
+        self.calls: list[str] = []
 
     def parts(self) -> int:
         return 1
 
     def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
         return getattr(self._gate, name)
 
 

@@ -120,6 +120,8 @@ class Run:
             desired_state = self._work(worker)
         finally:
             self.stop()
+            for client in self._clients:
+                client.gate.close()  # also where the store failed: what waits for a Retry-After is not waited for
             self._threads.shutdown(cancel_futures=True)
             for client in self._clients:
                 client.gate.open()  # others than this run may use it
