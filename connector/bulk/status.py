@@ -78,7 +78,6 @@ def together(states: Sequence[SavedState], now: float) -> dict[str, object] | No
     """Return as one what the governors of several workers do: rates add up, and so does what is done per second.
 
     What was left when they told it is less at `now` (seconds since 1970); one that waits and does not know hides it.
-
     The binding is that of the worker with the most requests among those that have rows; None when nobody told anything.
     """
     if not states:

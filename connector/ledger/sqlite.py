@@ -92,7 +92,8 @@ class SqliteDatabase:
             )
         self._lock = threading.RLock()
         self._lock_files = LockFiles(path)
-        self._create_file()
+        self._file = 0
+        self._file = self._create_file()
         with self._sentences():
             self._connection = self._connect()
             try:
@@ -105,6 +106,8 @@ class SqliteDatabase:
     def transaction(self) -> Iterator[SqliteTransaction]:
         """Return a context manager around one transaction."""
         with self._lock, self._sentences():
+            if self._file and self.path.stat().st_ino != self._file:
+                raise FileNotFoundError(errno.ENOENT, "Another file is in its place")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield SqliteTransaction(self._connection)
@@ -147,12 +150,14 @@ class SqliteDatabase:
             self._lock_files.close()
             self._connection.close()
 
-    def _create_file(self) -> None:
+    def _create_file(self) -> int:
+        """Make the file where there is none, and return its number."""
         _refuse_network_drive(self.path)
         with self._sentences():
             if not self.path.parent.exists():
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            return self.path.stat().st_ino
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -198,6 +203,7 @@ class SqliteDatabase:
             raise _failure(self.path, error) from error
         except OSError as error:
             remedy = _ELSEWHERE if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else _ANOTHER
+            remedy = _GONE if error.errno == errno.ENOENT and self._file else remedy
             reason = error.strerror or error
             raise LedgerError(f"The job store {self.path} cannot be used: {reason}.", remedy=remedy) from error
 
@@ -219,8 +225,9 @@ class TemporaryDatabase(SqliteDatabase):
         del worker
         return False
 
-    def _create_file(self) -> None:
-        """Do nothing: SQLite makes it."""
+    def _create_file(self) -> int:
+        """Return 0: SQLite makes it."""
+        return 0
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect("", isolation_level=None, check_same_thread=False, cached_statements=256)
@@ -228,6 +235,7 @@ class TemporaryDatabase(SqliteDatabase):
 
 _ANOTHER = "Set CONNECTOR_STORE to another file."
 _ELSEWHERE = "Make the folder writable, or set CONNECTOR_STORE to another file."
+_GONE = "It was deleted or moved while in use. What is closed stays closed: run the same rows again to account for it."
 _FAILURES = {
     sqlite3.SQLITE_FULL: (
         "cannot be written: the disk is full",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -385,6 +387,19 @@ def test_only_what_is_still_its_own_is_left_unread_by_a_worker(ledger: Ledger) -
     assert [record.row for record in ledger.records("j", reason=NOT_READ_AGAIN)] == [again[0].row]
     worker.leave_unread(job, again)
     assert ledger.counts("j").not_read_again == 1, "also when it is said twice"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows deletes no file that is open")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_store_whose_file_was_deleted_while_in_use_says_so(tmp_path: Path, *, replaced: bool) -> None:
+    file = tmp_path / "jobs.db"
+    with open_ledger(str(file), VirtualClock()) as ledger:
+        ledger.create("j", rows(1))
+        file.rename(tmp_path / "elsewhere.db")
+        if replaced:
+            file.touch()
+        with pytest.raises(LedgerError, match="run the same rows again to account for it"):
+            ledger.create("k", rows(1))
 
 
 def test_a_number_of_a_row_must_rise(ledger: Ledger) -> None:
