@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from uuid import UUID
 
@@ -10,8 +12,9 @@ import certifi
 import pytest
 import responses
 
-from connector.assembly import connect
+from connector.assembly import Connection, connect
 from connector.clock import SystemClock, VirtualClock
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.sign_in.authority import discover, distrust
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -19,6 +22,7 @@ from connector.errors import Forbidden, NotSent, SettingsError, SignInError
 from connector.handler import Handler, Request, Response
 from connector.settings.environment import load
 from connector.settings.settings import Settings
+from tests.bulk.dam import PATIENCE
 
 ORG = "https://contoso.crm4.dynamics.com"
 ROOT = f"{ORG}/api/data/v9.2/"
@@ -72,6 +76,31 @@ def test_the_organization_says_where_to_sign_in() -> None:
     probe, answered = responses.calls[0].request, responses.calls[-1].request
     assert "Authorization" not in probe.headers
     assert answered.headers["Authorization"] == "Bearer token"
+    connection.close()
+
+
+def test_what_still_waits_to_be_sent_ends_with_the_connection() -> None:
+    clock = VirtualClock()
+    with connect(given(), clock) as connection:
+        gate = connection.clients[0].gate
+    with pytest.raises(NotSent):
+        gate.sleep(200.0)
+    assert clock.monotonic() == 0.0, "threads that read ahead keep nobody waiting who has given up"
+
+
+def test_who_gives_up_while_metadata_are_read_ahead_waits_for_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection, answered, ends = connect(given(), VirtualClock()), threading.Event(), list[bool]()
+    monkeypatch.setattr(Connection, "warm", lambda _self: None)
+    monkeypatch.setattr(DataverseOrganization, "prepare", lambda _: ends.append(answered.wait(PATIENCE)))
+
+    def interrupted(_future: Future[None]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        connection.prepare()
+    assert ends == []
+    answered.set()
     connection.close()
 
 

@@ -117,13 +117,18 @@ class Connection:
         Metadata that cannot be read now is read, and its failure told, when it is needed.
         """
         self.warm()
-        with ThreadPoolExecutor(len(self.clients)) as threads:
+        threads = ThreadPoolExecutor(len(self.clients))
+        try:
             for reading in [threads.submit(client.organization.prepare) for client in self.clients]:
                 with suppress(ConnectorError):
                     reading.result()
+        finally:
+            threads.shutdown(wait=False)  # whoever interrupts it waits for no Retry-After
 
     def close(self) -> None:
-        """Close connections, and the embedded emulator if there is one."""
+        """Close connections, and the embedded emulator if there is one; what still waits to be sent is turned away."""
+        for client in self.clients:
+            client.gate.close()
         self._closing.close()
 
 
