@@ -22,6 +22,7 @@ from connector.ledger.jobs import Item, ItemStatus, Job, JobKind, JobState, Reco
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
 from connector.ledger.operation_filter import EVERY_OPERATION, FAILED, STATUS_SQL, OperationCount, OperationFilter
 from connector.ledger.schema import SqlRow, Transaction, item_id
+from connector.ledger.user_slots import UserSlots
 
 MOST_COUNTED = 100_000
 _ROW = 1

@@ -243,12 +243,12 @@ def test_what_holds_those_that_have_rows_is_told_and_not_that_others_have_none_l
     assert (pace["binding"], pace["waiting"]) == ("waiting", 200.0)
 
 
-def test_a_turn_that_comes_after_the_stop_touches_nothing(office: Office) -> None:
+def test_a_turn_that_comes_after_the_stop_touches_nothing(office: Office, postgres_store: str) -> None:
     client = _Client(office.connection.organization, office.connection.clients[0].gate)
     office.run(office.job("june", office.open_ids()[:5]))
     leave_unread(office.ledger, "june")
     told: list[str] = []
-    machine = Machine("postgresql://", office.ledger, "", {"client": client}, office.clock, tell=told.append)
+    machine = Machine(postgres_store, office.ledger, "", {"client": client}, office.clock, tell=told.append)
     machine._held["client"] = (Slot("client", 0, 1), None)  # type: ignore[assignment]
     machine.stop()
     assert not machine._carry_out(TimeSlice("june", "client"))
