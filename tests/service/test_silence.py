@@ -162,7 +162,9 @@ def test_with_a_silent_store_every_request_is_answered_and_work_goes_on_when_it_
             wait_at_most(stage.ledger, ALWAYS)
             until(lambda: client.get("/readyz").status_code == 200)
             done = client.post(f"/opportunities/{opportunity}/close", json=WON)
-            assert (done.status_code, done.json()["result"]) == (200, "closed")
+            # What was answered 503 while it waited for the store is done when that is back: then this one finds it closed.
+            assert (done.status_code, done.json()["result"] in {"closed", "already_closed"}) == (200, True)
+            assert stage.state(opportunity) == (1, [3, 3], 1, 2)
         stage.close()
 
 
