@@ -29,8 +29,8 @@ class RunningMean:
 
 UNLIKE = 8.0
 """What takes so many times as long as usual is another thing: a row that hangs, say, until it is cut off."""
-BY_SHARE = 0.0002
-"""The weight in the mean of those that are unlike: they end together, and so count by their share of the last 5,000."""
+BY_SHARE = 0.004
+"""The weight in the mean of those that are unlike: they end together, and so count by their share of the last 250."""
 KNOWN = 3
 """Measurements after which it shows what is usual."""
 
