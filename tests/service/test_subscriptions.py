@@ -38,7 +38,7 @@ from connector.service.webhooks.closed_elsewhere import KEY_HEADER, NET, Changed
 from connector.service.webhooks.closed_events import REMEMBERS, Notifier, closed_event
 from connector.service.webhooks.delivery_worker import GIVES_UP, PAUSES, DeliveryWorker
 from connector.service.webhooks.subscription_service import LASTS, MOST, PLATFORM_HOSTS, SubscriptionService, allowed
-from connector.service.webhooks.trigger import router
+from connector.service.webhooks.trigger import TriggerRoutes
 from tests.closing.small_organization import OPPORTUNITY_ID, START, SmallOrganization, organization
 from tests.service.messages import KEY, KEYS, win_message
 
@@ -578,7 +578,8 @@ def client_of(
     room: Room, base: Callable[[Mapping[str, str], Callable[[], str]], str] = lambda _, own: own().rstrip("/")
 ) -> TestClient:
     app = FastAPI()
-    app.include_router(router(room.subscriptions, room.notifier, room.tracker.look, KEYS, base, Waiter()))
+    routes = TriggerRoutes(room.subscriptions, room.notifier, room.tracker.look, KEYS, base, Waiter())
+    app.include_router(routes.router())
 
     @app.middleware("http")
     async def sign_in(request: Any, call_next: Any) -> Any:

@@ -6,8 +6,11 @@ Its periodic tasks send what is due and ask from time to time what has changed, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
@@ -72,7 +75,8 @@ class ClosedTrigger:
     def router(self) -> APIRouter:
         """Return the routes: subscribe, unsubscribe, and what Dataverse tells."""
         look, waiting = self.tracker.look, self._dependencies.waiting
-        return router(self.subscriptions, self.notifier, look, self._keys, self._links.base, waiting)
+        routes = TriggerRoutes(self.subscriptions, self.notifier, look, self._keys, self._links.base, waiting)
+        return routes.router()
 
     def periodic_tasks(self) -> tuple[PeriodicTask, ...]:
         """Return what is to be done from time to time."""
@@ -88,54 +92,59 @@ def _application(tenant: str) -> Caller:
     return Caller(CallerKind.APPLICATION, tenant, "endpoint", "endpoint", operator=True)
 
 
-def router(
-    subscriptions: SubscriptionService,
-    notifier: Notifier,
-    look: Callable[[str], object],
-    keys: Mapping[str, str],
-    base: Callable[[Mapping[str, str], Callable[[], str]], str],
-    waiting: Waiter,
-) -> APIRouter:
-    """Return the routes; the middleware has put the caller into `request.state`.
+@dataclass(frozen=True)
+class TriggerRoutes:
+    """Takes subscriptions and what Dataverse tells; the middleware has put the caller into `request.state`.
 
     `base` gives the address that callers reach, by their headers and the request's own. `keys` maps the SHA-256 of each
     webhook key to its tenant; `look` finds out what changed in a tenant and announces it, for messages that do not name
     the opportunity.
     """
-    routes = APIRouter()
 
-    async def subscribe(request: Request, response: Response, body: SubscribeBody) -> SubscriptionView:
+    subscriptions: SubscriptionService
+    notifier: Notifier
+    look: Callable[[str], object]
+    keys: Mapping[str, str]
+    base: Callable[[Mapping[str, str], Callable[[], str]], str]
+    waiting: Waiter
+
+    def router(self) -> APIRouter:
+        """Return the routes: subscribe, unsubscribe, and what Dataverse tells."""
+        routes = APIRouter()
+        register(routes, OPERATIONS["SubscribeOpportunityClosed"], self.subscribe)
+        register(routes, OPERATIONS["UnsubscribeOpportunityClosed"], self.unsubscribe)
+        routes.add_api_route(WEBHOOK_PATH, self.take_message, methods=["POST"], include_in_schema=False)
+        return routes
+
+    async def subscribe(self, request: Request, response: Response, body: SubscribeBody) -> SubscriptionView:
+        """Take a callback; its address is in `Location`."""
         caller: Caller = request.state.caller
-        made = await waiting.apart(lambda: subscriptions.subscribe(caller.owner, caller.tenant_id, body))
-        address = base(request.headers, lambda: str(request.base_url))
-        response.headers["Location"] = f"{address}/subscriptions/{subscriptions.address(made)}"
+        made = await self.waiting.apart(lambda: self.subscriptions.subscribe(caller.owner, caller.tenant_id, body))
+        address = self.base(request.headers, lambda: str(request.base_url))
+        response.headers["Location"] = f"{address}/subscriptions/{self.subscriptions.address(made)}"
         return SubscriptionView(
             subscription_id=made.id, expires_at=datetime.fromtimestamp(made.expires, UTC), outcome=body.outcome
         )
 
-    async def unsubscribe(key: SubscriptionKey) -> None:
-        await waiting.apart(lambda: subscriptions.end(key))
+    async def unsubscribe(self, key: SubscriptionKey) -> None:
+        """End a subscription."""
+        await self.waiting.apart(lambda: self.subscriptions.end(key))
 
-    async def take_message(request: Request) -> Response:
-        tenant = tenant_of(keys, request.headers.get(KEY_HEADER) or request.query_params.get("code", ""))
+    async def take_message(self, request: Request) -> Response:
+        """Announce what a message of Dataverse is about. Raises RequestRefused (503) when that takes too long."""
+        tenant = tenant_of(self.keys, request.headers.get(KEY_HEADER) or request.query_params.get("code", ""))
         message = read_message(request.headers, await request.body())
         if message is None:
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        named = message.opportunity_id
-
-        def announced() -> None:
-            if named is None:
-                look(tenant)
-            else:
-                notifier.announce(tenant, [named], "dataverse_webhook")
-
         try:
-            await waiting.within(WEBHOOK_SECONDS, WaitKind.ORGANIZATION, announced, tenant)
+            announced = partial(self._announce, tenant, message.opportunity_id)
+            await self.waiting.within(WEBHOOK_SECONDS, WaitKind.ORGANIZATION, announced, tenant)
         except TimeoutError:
             raise RequestRefused(busy("organization_slow", _SLOW, RETRY_AFTER)) from None
         return Response(status_code=HTTPStatus.OK)
 
-    register(routes, OPERATIONS["SubscribeOpportunityClosed"], subscribe)
-    register(routes, OPERATIONS["UnsubscribeOpportunityClosed"], unsubscribe)
-    routes.add_api_route(WEBHOOK_PATH, take_message, methods=["POST"], include_in_schema=False)
-    return routes
+    def _announce(self, tenant: str, opportunity_id: UUID | None) -> None:
+        if opportunity_id is None:
+            self.look(tenant)
+        else:
+            self.notifier.announce(tenant, [opportunity_id], "dataverse_webhook")
