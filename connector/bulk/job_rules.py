@@ -104,7 +104,7 @@ def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> int:
         )
     again = ledger.counts(name).not_read_again
     if again:
-        tell(f"{rows(again)} that an earlier run had just closed when it ended are to be read again.")
+        tell(f"To be read again, since an earlier run ended just after it closed them: {rows(again)}.")
     return again
 
 

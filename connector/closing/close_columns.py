@@ -160,7 +160,7 @@ def _number(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     whole = column.kind in _WHOLE
     number = _integral(_typed("int", value)) if whole else _typed("decimal", value)
     if isinstance(number, bool) or not isinstance(number, int if whole else int | float | Decimal):
-        raise _Problem(f"{shown(value)} is not a {'whole ' * whole}number")
+        raise _Problem(f"{shown(value)} is not a {'whole number' if whole else 'number'}")
     if abs(Decimal(str(number))) > _LARGEST[column.kind]:
         raise _Problem(f"{value} is too large for it")
     return number

@@ -152,7 +152,7 @@ def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(o
     leave_unread(office.ledger, "june")
     told: list[str] = []
     assert may_begin(office.ledger, "june", told.append, join=False) == 20
-    assert told == ["20 rows that an earlier run had just closed when it ended are to be read again."]
+    assert told == ["To be read again, since an earlier run ended just after it closed them: 20 rows."]
     assert office.ledger.counts("june").of(ItemStatus.CLOSED) == 20, "until somebody agrees nothing is changed"
     requests = office.requests()
     ending = office.run(office.ledger.job("june"))
