@@ -22,11 +22,11 @@ from connector.bulk.results import request_data
 from connector.bulk.run.paced_client import PacedClient, rows_per_request
 from connector.bulk.sheet_file import whole_text
 from connector.closing.close import Preview, preview_many
+from connector.closing.digest import steps_digest
 from connector.closing.model import Intent, Outcome, Plan, Snapshot, StepKind
 from connector.closing.organization import LookupOrganization
 from connector.closing.report import error_data, record_data
 from connector.closing.request import parse_request
-from connector.closing.step_words import steps_digest
 from connector.errors import ConnectorError, InputError
 from connector.ledger.jobs import Row
 

@@ -13,12 +13,12 @@ from uuid import UUID
 from connector.bulk.reports.job_report import saved_names
 from connector.bulk.reports.report_row import report_row, steps_in
 from connector.closing import reasons
-from connector.closing.goal import same_amount, value_problems
 from connector.closing.intent import Intent
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
 from connector.closing.organization import MetadataRequest, Organization
 from connector.closing.plan import CLOSED_STATE
 from connector.closing.plan_checks import needs_orders, orders_of, winning_quotes
+from connector.closing.verify import same_amount, value_problems
 from connector.errors import ConnectorError, InputError, ServiceError
 from connector.ledger.jobs import ItemStatus, Job, Record
 from connector.ledger.ledger import Ledger

@@ -32,12 +32,12 @@ from connector.cli.run_options import (
 from connector.cli.screen import print_json, say, tell
 from connector.clock import SystemClock
 from connector.closing.close import fulfil, preview
-from connector.closing.goal import standing
 from connector.closing.intent import AnyIntent
 from connector.closing.model import Intent, OrganizationMetadata, Plan, Refusal, ReopenIntent, Report, ReportStatus
 from connector.closing.organization import LookupOrganization
 from connector.closing.record_keys import RecordKey
 from connector.closing.report import preview_data, report_data
+from connector.closing.verify import standing
 from connector.errors import ConnectorError, InputError
 from connector.organization.kept_answers import basis_data, basis_text
 from connector.settings.settings import Settings

@@ -19,6 +19,7 @@ from uuid import UUID
 from connector.closing import identity, reasons
 from connector.closing.activity_columns import assumed_columns, opportunity_close, quote_close, with_assumptions
 from connector.closing.close_columns import columns_left_empty, resolve_columns
+from connector.closing.digest import make_plan
 from connector.closing.model import (
     DraftPolicy,
     Intent,
@@ -43,7 +44,7 @@ from connector.closing.plan_checks import (
     winner_refusal,
     winning_quotes,
 )
-from connector.closing.step_words import label_of, make_plan
+from connector.closing.step_words import label_of
 from connector.errors import InputError
 
 _ACTIVATE, _DELETE, _CLOSE = StepKind.ACTIVATE_QUOTE, StepKind.DELETE_QUOTE, StepKind.CLOSE_QUOTE

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from connector.closing.goal import Goal, changed_meanwhile, left_marks, missing, rolled_back, shows, where_it_stands
+from connector.closing.digest import digests, in_words, last_change, make_plan
+from connector.closing.failure_context import in_context
+from connector.closing.goal import Goal, missing
 from connector.closing.model import (
     OrganizationMetadata,
     Plan,
@@ -23,9 +25,9 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.pieces import MOST_PLANS, PlanParts, StepKey, in_context, is_too_much, key_of, same_steps
+from connector.closing.pieces import MOST_PLANS, PlanParts, StepKey, is_too_much, key_of, same_steps
 from connector.closing.plan import PROJECT_STEPS
-from connector.closing.step_words import digests, in_words, last_change, make_plan
+from connector.closing.verify import changed_meanwhile, left_marks, rolled_back, shows, where_it_stands
 from connector.errors import ConnectorError, Effect, Forbidden, InputError, NotConverged, ServiceError, Unanswered
 
 SETTLED_AFTER = 120.0

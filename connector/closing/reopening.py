@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from connector.closing import identity, reasons
+from connector.closing.digest import make_plan
 from connector.closing.model import (
     ColumnValue,
     Opportunity,
@@ -24,7 +25,6 @@ from connector.closing.model import (
 )
 from connector.closing.plan import step_on
 from connector.closing.plan_checks import forbidden_transition, refuse_lacking
-from connector.closing.step_words import make_plan
 
 _VALUE, _DATE, _PROBABILITY = "actualvalue", "actualclosedate", "closeprobability"
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from connector.closing.close import Preview
+from connector.closing.digest import step_data
 from connector.closing.intent import AnyIntent, Intent
 from connector.closing.model import (
     Opportunity,
@@ -22,7 +23,6 @@ from connector.closing.model import (
 )
 from connector.closing.reopening import changed_columns
 from connector.closing.request import plain_value
-from connector.closing.step_words import step_data
 from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SignInAgain
 
 LONGEST_ALIKE = 120

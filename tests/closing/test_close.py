@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.closing.close import fulfil, fulfil_many, preview, preview_many
-from connector.closing.goal import same_amount, shows
 from connector.closing.identity import is_ours
 from connector.closing.model import (
     DraftPolicy,
@@ -29,6 +28,7 @@ from connector.closing.model import (
     StepKind,
     StepStatus,
 )
+from connector.closing.verify import same_amount, shows
 from connector.errors import Broken, Effect, Forbidden, InputError, NotConverged, NotFound, Rejected
 from tests.closing.small_organization import (
     METADATA,

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from connector.closing.failure_context import in_context, undone
 from connector.closing.model import Step, StepKind, StepResult, StepStatus
-from connector.closing.pieces import in_context, undone
 from connector.errors import Broken, ConnectorError, Effect, Forbidden, Origin, Rejected, StateConflict, Unanswered
 
 ME, OTHER = UUID(int=7), UUID("0c000000-0000-4000-8000-00000000000b")

@@ -9,17 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.goal import (
-    closing_warnings,
-    goal_of,
-    left_a_mark,
-    left_closed,
-    rolled_back,
-    shows,
-    standing,
-    status_warnings,
-    unseen_quote,
-)
+from connector.closing.goal import goal_of
 from connector.closing.identity import activity_ids
 from connector.closing.model import (
     CloseActivity,
@@ -33,6 +23,16 @@ from connector.closing.model import (
     StepKind,
     StepResult,
     StepStatus,
+)
+from connector.closing.verify import (
+    closing_warnings,
+    left_a_mark,
+    left_closed,
+    rolled_back,
+    shows,
+    standing,
+    status_warnings,
+    unseen_quote,
 )
 from connector.errors import StateConflict
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, organization, quote, quote_id

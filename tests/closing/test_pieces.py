@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.closing.close import fulfil
+from connector.closing.digest import make_plan
 from connector.closing.model import (
     Intent,
     OpportunityState,
@@ -24,7 +25,6 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.pieces import MOST_PLANS, PlanParts, same_steps
-from connector.closing.step_words import make_plan
 from connector.errors import Rejected, RepeatedUndo, Stale, StateConflict
 from tests.closing.small_organization import OPPORTUNITY_ID, SmallOrganization, organization, quote_id
 from tests.closing.test_goal import step

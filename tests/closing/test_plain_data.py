@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from connector.closing.close import Preview, fulfil, preview
+from connector.closing.digest import last_change, step_data
 from connector.closing.model import (
     DraftPolicy,
     Intent,
@@ -32,7 +33,6 @@ from connector.closing.plan import check_intent, plan_close
 from connector.closing.reopening import plan_reopen
 from connector.closing.report import error_data, preview_data, report_data, result_data
 from connector.closing.request import parse_request, request_values
-from connector.closing.step_words import last_change, step_data
 from connector.errors import Broken, InputError, NotConverged, NotSent, SignInAgain
 from tests.closing.small_organization import (
     METADATA,

@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.closing.goal import left_closed
 from connector.closing.identity import activity_ids, is_made_under, is_ours, kept_before, state_before
 from connector.closing.model import (
     CloseActivity,
@@ -30,6 +29,7 @@ from connector.closing.model import (
 from connector.closing.plan import CLOSING_STEPS, plan_close
 from connector.closing.plan_checks import STEP_PRIVILEGES
 from connector.closing.reopening import plan_reopen
+from connector.closing.verify import left_closed
 from connector.errors import Forbidden, InputError
 from tests.closing.small_organization import (
     METADATA,

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from connector.closing.close import look, progress_of
+from connector.closing.digest import make_plan
 from connector.closing.goal import missing
 from connector.closing.model import (
     Intent,
@@ -21,7 +22,6 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.progress import SETTLED_AFTER, Progress
-from connector.closing.step_words import make_plan
 from connector.errors import Broken, ConnectorError, Effect, InputError, NotConverged, NotSent, Rejected, Unanswered
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, SmallOrganization, organization
 from tests.closing.test_plan import PROJECT, seen

@@ -9,19 +9,11 @@ from uuid import UUID
 import pytest
 
 from connector.closing.bypass import NO_BYPASS, Bypass, bypass_of, read_bypass
+from connector.closing.digest import digests, in_words, make_plan, step_data
 from connector.closing.model import DraftPolicy, Intent, OpportunityState, Outcome, Step, StepKind
 from connector.closing.reasons import default_of
 from connector.closing.report import alike
-from connector.closing.step_words import (
-    digests,
-    in_words,
-    make_plan,
-    opportunity_words,
-    phrase,
-    quote_words,
-    step_data,
-    step_rows,
-)
+from connector.closing.step_words import opportunity_words, phrase, quote_words, step_rows
 from connector.errors import InputError
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, organization, quote_id
 from tests.closing.test_plan import PROJECT, planned, seen
