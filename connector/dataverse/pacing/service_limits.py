@@ -1,7 +1,7 @@
 """What a service protection limit allows and what has been used of it: arithmetic on times that are passed in.
 
-The documented limits differ between organizations and change, so a `LimitEstimate` learns: from the headers that tell
-what is left, from the numbers in a refusal, and, where neither speaks, by growing carefully until refused.
+The limits hold per user and web server (Microsoft Learn, "Service protection API limits"), but differ and change: so a
+`LimitEstimate` learns from headers that tell what is left, from refusals, and else by growing carefully until refused.
 """
 
 from __future__ import annotations
