@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
@@ -155,12 +156,10 @@ _PERIODS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
-    if not text:
-        return None
-    if period := re.fullmatch(r"(\d{1,6})([mhd])", text):
+    if period := re.fullmatch(r"(\d{1,6})([mhd])", text or ""):
         return datetime.now(UTC) - timedelta(**{_PERIODS[period[2]]: int(period[1])})
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
     except (ValueError, OverflowError):
         forms = "a day (2026-01-31), a time (2026-01-31T08:00) or a period (7d, 12h, 30m)"
         raise click.BadParameter(f"write {forms}.") from None
@@ -202,7 +201,8 @@ def log(
     settings = read_settings(STORE_ONLY)
     chosen = AuditFilter(opportunity, since, job, by, organization)
     with opened(settings) as ledger:
-        ledger.audit.forget(settings.log_days)
+        with suppress(LedgerError):  # a full disk: what is there is shown
+            ledger.audit.forget(settings.log_days)
         if as_json:
             for entry in ledger.audit.entries(chosen, limit):
                 click.echo(json.dumps(entry.data(), ensure_ascii=in_ascii(sys.stdout)))

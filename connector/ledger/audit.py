@@ -92,11 +92,8 @@ class AuditFilter:
         """Return whether entries of this source match."""
         people = f"{source.by} {source.user} {source.application}".casefold()
         host = self.organization.casefold().removeprefix("https://").rstrip("/")
-        return (
-            self.by.casefold() in people
-            and host in ("", source.organization.removeprefix("https://"))
-            and self.tenant in ("", source.tenant)
-        )
+        right_place = host in ("", source.organization.removeprefix("https://")) and self.tenant in ("", source.tenant)
+        return right_place and self.by.casefold() in people
 
 
 class AuditLog:
@@ -175,15 +172,9 @@ def source_of(options: Mapping[str, object], organization: str, host: str, user:
     if not isinstance(caller, Mapping):
         door = str(options.get("door", "job"))
         return AuditSource(door, str(options.get("started_by", "")), host, user, organization)
-    return AuditSource(
-        door=str(options.get("door", "endpoint")),
-        by=f"{caller.get('kind', '')}:{caller.get('object', '')}",
-        host=host,
-        user=user,
-        organization=organization,
-        tenant=str(caller.get("tenant", "")),
-        application=str(caller.get("application", "")),
-    )
+    door, by = str(options.get("door", "endpoint")), f"{caller.get('kind', '')}:{caller.get('object', '')}"
+    tenant, application = str(caller.get("tenant", "")), str(caller.get("application", ""))
+    return AuditSource(door, by, host, user, organization, tenant, application)
 
 
 def request_entry(

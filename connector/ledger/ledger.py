@@ -273,13 +273,13 @@ class Ledger:
 
     def workers(self, name: str = "") -> list[WorkerInfo]:
         """Return the workers of this store, or of this job, after removing those that are dead."""
-        self.liveness.reap()
+        dead = self.liveness.reap()
         rows = self.database.rows(
             "SELECT worker.id, worker.name, COALESCE(job.name, ''), worker.started, worker.seen"
             " FROM worker LEFT JOIN job ON job.id = worker.job ORDER BY worker.id"
         )
         workers = [WorkerInfo(id_, who, job, _moment(start), _moment(heard)) for id_, who, job, start, heard in rows]
-        return [worker for worker in workers if name in ("", worker.job)]
+        return [worker for worker in workers if name in ("", worker.job) and worker.id not in dead]
 
     def enter(self, who: str, job: str = "") -> Worker:
         """Begin to work, on one job or, without a name, on any; `who` tells people where this is, as `host:1234`.
@@ -303,21 +303,9 @@ def _quoted(statuses: Sequence[ItemStatus]) -> str:
 def job_from(row: SqlRow) -> Job:
     """Return the job that JOB_COLUMNS were read of."""
     id_, name, kind, state, desired_state, total, digest, options, organization, undoes, created, finished, used = row
-    return Job(
-        id=id_,
-        name=name,
-        kind=JobKind(kind),
-        state=JobState(state),
-        desired_state=DesiredState(desired_state),
-        total=total,
-        digest=digest,
-        options=json.loads(options),
-        organization=organization,
-        undoes=undoes or "",
-        created=_moment(created),
-        finished=None if finished is None else _moment(finished),
-        operations=used,
-    )
+    states = JobKind(kind), JobState(state), DesiredState(desired_state)
+    moments = _moment(created), None if finished is None else _moment(finished)
+    return Job(id_, name, *states, total, digest, json.loads(options), organization, undoes or "", *moments, used)
 
 
 def record_from(row: SqlRow, job: Job) -> Record:

@@ -13,8 +13,10 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 
 from connector.clock import Clock
+from connector.errors import LedgerError
 from connector.ledger.jobs import ItemStatus, add_to_tally, change_items, mark_not_read_again, note
 from connector.ledger.schema import ROW_BITS, ROW_MASK, Database, Transaction
 
@@ -38,12 +40,15 @@ class LivenessMonitor:
         self._seen: dict[int, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
-    def reap(self) -> None:
-        """Give back the items of every worker that is known to be dead."""
+    def reap(self) -> set[int]:
+        """Give back the items of every worker that is known to be dead; return their ids, also where that fails."""
+        dead = set()
         for worker, heartbeat in self.database.rows("SELECT id, heartbeat FROM worker"):
             if self._dead(worker, heartbeat):
-                with self.database.transaction() as transaction:
+                dead.add(worker)
+                with suppress(LedgerError), self.database.transaction() as transaction:
                     self._take_over(transaction, worker, heartbeat)
+        return dead
 
     def add(self, transaction: Transaction, who: str, job: int | None) -> int:
         """Write down a new worker of this process and return its id; it is alive before anybody can see it."""

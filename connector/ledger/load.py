@@ -160,20 +160,13 @@ def _begin(liveness: LivenessMonitor, start: NewJob) -> tuple[int, int]:
         states = transaction.rows("SELECT state FROM job WHERE name = ?", (start.name,))
         if states:
             raise _taken(start.name, JobState(states[0][0]))
-        loader, options = liveness.add(transaction, start.who, None), json.dumps(dict(start.options))
+        loader, now = liveness.add(transaction, start.who, None), liveness.clock.now().timestamp()
+        values = (start.name, start.kind.value, json.dumps(dict(start.options)), start.organization, start.undoes)
         job = transaction.insert(
             "INSERT INTO job"
             " (name, kind, state, desired_state, total, digest, options, organization, undoes, created, loader)"
             " VALUES (?, ?, 'loading', 'run', 0, '', ?, ?, ?, ?, ?)",
-            (
-                start.name,
-                start.kind.value,
-                options,
-                start.organization,
-                start.undoes,
-                liveness.clock.now().timestamp(),
-                loader,
-            ),
+            (*values, now, loader),
         )
         transaction.run("UPDATE worker SET job = ? WHERE id = ?", (job, loader))
     return job, loader

@@ -285,16 +285,8 @@ def _prefixed(query: str) -> str:
 def _operation(row: SqlRow) -> StoredOperation:
     job = job_from(row[:_JOB_WIDTH])
     owner, tenant, key, content, expires, epoch = row[_JOB_WIDTH + _RECORD_WIDTH :]
-    return StoredOperation(
-        job=job,
-        record=record_from(row[_JOB_WIDTH : _JOB_WIDTH + _RECORD_WIDTH], job),
-        owner=owner,
-        tenant=tenant,
-        key=key.partition(_SEPARATOR)[2],
-        content=content,
-        expires=datetime.fromtimestamp(expires, UTC),
-        taken_up=epoch,
-    )
+    record, until = record_from(row[_JOB_WIDTH : _JOB_WIDTH + _RECORD_WIDTH], job), datetime.fromtimestamp(expires, UTC)
+    return StoredOperation(job, record, owner, tenant, key.partition(_SEPARATOR)[2], content, until, taken_up=epoch)
 
 
 def _key(owner: str, key: str) -> str:

@@ -238,13 +238,13 @@ class PostgresDatabase:
         except psycopg.errors.DiskFull as error:
             raise LedgerError(
                 "The job store cannot be written: the disk of its PostgreSQL server is full.",
-                remedy="Nothing that was recorded is lost: make room, then resume the job.",
+                remedy="Nothing that was recorded is lost: make room, then give the same command again.",
             ) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             self.close()  # by its name another server may be reached by now: after a failover this one is the standby
             failure = LedgerError(
                 "The job store's PostgreSQL server can only be read now: it is a standby, or its storage is full.",
-                remedy="Nothing that was recorded is lost: make room, or end the failover; then resume the job.",
+                remedy="Nothing that was recorded is lost: make room or end the failover, then give the command again.",
             )
             failure.transient = True
             raise failure from error
@@ -261,7 +261,7 @@ class PostgresDatabase:
                 f"The job store's PostgreSQL server cannot be reached or broke off: {_first_line(error)}.",
                 remedy="Run fewer instances, or a larger server: its connections are all taken."
                 if "connection slots" in str(error) or "too many clients" in str(error)
-                else "Check that it runs and that CONNECTOR_STORE is right, then resume the job.",
+                else "Check that it runs and that CONNECTOR_STORE is right, then give the same command again.",
             )
             failure.transient = True
             raise failure from error

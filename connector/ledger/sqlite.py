@@ -76,7 +76,8 @@ class SqliteTransaction:
 class SqliteDatabase:
     """The `Database` in the file at `path`, which is made if need be, readable by its owner only.
 
-    Up to `cache` kilobytes of it are kept in memory.
+    Up to `cache` kilobytes of it are kept in memory. Where it cannot be written, on a full disk say, it can be read as
+    long as nobody else writes, and transactions raise why.
     """
 
     skip_locked = ""
@@ -93,6 +94,16 @@ class SqliteDatabase:
         self._lock = threading.RLock()
         self._lock_files = LockFiles(path)
         self._file = 0
+        self._unwritable: LedgerError | None = None
+        try:
+            self._open()
+        except LedgerError as error:
+            if not _may_be_read(path, error):
+                raise
+            self._unwritable = error
+            self._open()
+
+    def _open(self) -> None:
         self._file = self._create_file()
         with self._sentences():
             self._connection = self._connect()
@@ -106,6 +117,8 @@ class SqliteDatabase:
     def transaction(self) -> Iterator[SqliteTransaction]:
         """Return a context manager around one transaction."""
         with self._lock, self._sentences():
+            if self._unwritable is not None:
+                raise self._unwritable
             if self._file and self.path.stat().st_ino != self._file:
                 raise FileNotFoundError(errno.ENOENT, "Another file is in its place")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -156,12 +169,14 @@ class SqliteDatabase:
         with self._sentences():
             if not self.path.parent.exists():
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            if self._unwritable is None:
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             return self.path.stat().st_ino
 
     def _connect(self) -> sqlite3.Connection:
+        address = self.path.absolute().as_uri() + ("" if self._unwritable is None else "?immutable=1")
         connection = sqlite3.connect(
-            self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256
+            address, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256, uri=True
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -239,7 +254,7 @@ _GONE = "It was deleted or moved while in use. What is closed stays closed: run 
 _FAILURES = {
     sqlite3.SQLITE_FULL: (
         "cannot be written: the disk is full",
-        "Nothing that was recorded is lost: make room, then resume the job.",
+        "Nothing that was recorded is lost: make room, then give the same command again.",
     ),
     sqlite3.SQLITE_BUSY: (
         f"has been locked by another program for {_PATIENCE:.0f} seconds",
@@ -249,11 +264,25 @@ _FAILURES = {
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", _ELSEWHERE),
     sqlite3.SQLITE_IOERR: (
         "cannot be written or read: the disk reports an error or is full",
-        "Nothing that was recorded is lost: check the disk, then resume the job.",
+        "Nothing that was recorded is lost: check the disk, then give the same command again.",
     ),
     sqlite3.SQLITE_CORRUPT: ("is damaged", "Restore it from a backup, or set CONNECTOR_STORE to another file."),
     sqlite3.SQLITE_NOTADB: ("is a file of another kind", _ANOTHER),
 }
+
+
+_UNWRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}
+
+
+def _may_be_read(path: Path, error: LedgerError) -> bool:
+    """Return whether a file that could not be opened to write holds all there is: no log of another process beside it.
+
+    Source: https://www.sqlite.org/wal.html, section 4, and https://www.sqlite.org/uri.html (immutable).
+    """
+    log, cause = path.with_name(f"{path.name}-wal"), error.__cause__
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    unwritable = code in _UNWRITABLE if isinstance(cause, sqlite3.Error) else isinstance(cause, OSError)
+    return unwritable and path.is_file() and os.access(path, os.R_OK) and not (log.exists() and log.stat().st_size)
 
 
 def _failure(path: Path, error: sqlite3.Error) -> LedgerError:

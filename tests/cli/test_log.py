@@ -14,7 +14,9 @@ from uuid import UUID
 import pytest
 
 from connector import Intent, Outcome, ReopenIntent, close_many, connect, load_settings, reopen_opportunity
+from connector.clock import SystemClock
 from connector.errors import InputError
+from connector.ledger.store import open_ledger
 from tests.cli.desk import Desk, Said
 
 ME = f"{getpass.getuser()} on {socket.gethostname()}"
@@ -126,6 +128,29 @@ def test_a_close_stands_where_the_log_cannot_be_written_and_says_so(desk: Desk, 
     assert "Warning: The audit log does not have this. The job store" in said.err
     assert desk.sql("SELECT statecode FROM opportunity WHERE opportunityid = ?", opportunity) == [(1,)]
     assert desk.run("show", opportunity).code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few users make links")
+def test_what_only_reads_the_store_works_where_it_cannot_be_written(desk: Desk, tmp_path: Path) -> None:
+    """A worker of it is dead, and a file beside it cannot be made: SQLite cannot open it to write, as on a full disk."""
+    store = tmp_path / "jobs.db"
+    desk.monkeypatch.setenv("CONNECTOR_STORE", str(store))
+    opportunity = desk.opportunity(drafts=1)
+    (tmp_path / "june.csv").write_text(f"opportunityid,outcome\n{opportunity},won\n")
+    assert desk.run("bulk", "run", "june.csv", "--yes").code == 0
+    with open_ledger(str(store), SystemClock()) as ledger:
+        ledger.enter("another:1", "june")
+    (tmp_path / "jobs.db-shm").symlink_to(tmp_path / "no folder" / "file")
+    status = desk.run("bulk", "status", "june", "--json").data
+    assert (status["closed"], status["workers"]) == (1, [])
+    assert "closed as won" in desk.run("log").out
+    assert "closed as won" in desk.run("show", opportunity).out
+    assert "1 row checked: all match." in desk.run("bulk", "reconcile", "june").out
+    assert desk.run("bulk", "report", "june", "--out", "out.csv").code == 0
+    written = desk.run("bulk", "set", "june", "--limit", "1")
+    assert (written.code, written.err.count("jobs.db cannot be opened")) == (1, 1)
+    (tmp_path / "jobs.db-wal").write_text("what another process wrote last is here and cannot be read")
+    assert desk.run("bulk", "status").code == 1
 
 
 @pytest.mark.parametrize("encoding", ["cp437", "cp1252"])
