@@ -73,7 +73,7 @@ class Machine:
     `store` is the `postgresql://` address of `ledger`, which belongs to this machine alone until `work` has returned.
     `clients` has one of `organization` (`https://host`) for each user, by a name of that user and organization that is
     the same on every machine, without blanks or commas. `tell` is told what a person may want to know. Jobs that leave
-    out other logic than the clients do (`bypass`) are left to others.
+    out other logic than the clients do (`bypass`) are left to others; where `job` names one, all but that are.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Machine:
         most_alike: float = ALIKE,
     ) -> None:
         self.bypass: Bypass = NO_BYPASS
+        self.job = ""
         self.blocked: ConnectorError | None = None
         self._ledger = ledger
         self._organization = organization
@@ -104,7 +105,7 @@ class Machine:
         self._leaving: set[str] = set()
         self._runs: dict[str, Run] = {}
         self._quiet: dict[TimeSlice, float] = {}
-        self._who = ""
+        self._who, self._stands_by = "", False
         self._queue = TimeSliceQueue(store, self._turn)
 
     def stop(self) -> None:
@@ -147,6 +148,9 @@ class Machine:
     async def _look(self, me: Worker) -> None:
         """Say that this machine lives, give back and take users, and put in turns for what is to be done."""
         mine = await self._thread(partial(self._mine, me))
+        if not mine and not self._stands_by:
+            self._tell("Standing by: other processes act as every user of the settings. It goes on when one is free.")
+        self._stands_by = not mine
         await self._let_go(me, [user for user in self._held if user not in mine])
         for user in mine:
             if user not in self._held:
@@ -194,7 +198,7 @@ class Machine:
         return [job for job in reversed(self._ledger.jobs()) if self._may_work_on(job)]
 
     def _may_work_on(self, job: Job) -> bool:
-        ours = job.organization in {"", self._organization}
+        ours = job.organization in {"", self._organization} and self.job in {"", job.name}
         if bypass_of(job.options, self.bypass) != self.bypass:
             return False
         if not ours or job.state is not JobState.READY or job.desired_state is not DesiredState.RUN:
@@ -213,9 +217,7 @@ class Machine:
         job = self._ledger.find(turn.job)
         if job is None or turn.user not in self._held or not self._may_work_on(job) or self._stopping.is_set():
             return False
-        ends = self._clock.monotonic() + TURN
-
-        reported: set[str] = set()
+        ends, reported = self._clock.monotonic() + TURN, set[str]()
 
         def watch(moment: ProgressSnapshot) -> None:
             if moment.desired_state.seen not in {"", *reported}:
@@ -225,8 +227,7 @@ class Machine:
             if self._stopping.is_set() or turn.user in self._leaving or sleeps or self._clock.monotonic() > ends:
                 run.stop()
 
-        clients = [self._clients[turn.user]]
-        run = Run(self._ledger, job, clients, self._clock, watch, most_alike=self._most_alike)
+        run = Run(self._ledger, job, [self._clients[turn.user]], self._clock, watch, most_alike=self._most_alike)
         self._runs[turn.user] = run
         try:
             ending = run.work(self._who)

@@ -83,9 +83,10 @@ def worker(*, dead_after: float) -> int:
 
 
 def work_beside(ledger: Ledger, job: Job, connection: Connection, most_alike: float) -> RunResult:
-    """Work on the shared store, as `connector worker` does, until the job needs nobody any more or this is stopped."""
+    """Work on one job of the shared store, as `connector worker` does, until it needs nobody or this is stopped."""
     clock = SystemClock()
     machine = _machine(ledger, connection, clock, LEASE, most_alike)
+    machine.job = job.name
     view = view_on(sys.stderr, clock)
     progress = JobProgress(ledger, job, clock, view.show)
     stopped: list[bool] = []
@@ -113,7 +114,6 @@ def _machine(
     from connector.bulk.machine import Machine
     from connector.bulk.time_slices import Heartbeat
 
-    heartbeat = Heartbeat.for_death_after(dead_after)
     machine = Machine(
         connection.settings.store,
         ledger,
@@ -121,7 +121,7 @@ def _machine(
         clients_by_user(connection),
         clock,
         tell=tell,
-        heartbeat=heartbeat,
+        heartbeat=Heartbeat.for_death_after(dead_after),
         most_alike=most_alike,
     )
     machine.bypass = connection.settings.bypass

@@ -73,9 +73,10 @@ def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgr
         open_ledger(postgres_store, SystemClock()) as ledger,
     ):
         ledger.create("shared", at.rows(), organization=at.emulator.url)
-        workers = [at.start(WORKER) for _ in range(2)]
+        workers = [at.start(WORKER) for _ in range(3)]
         try:
             dam.wait()
+            wait_for(lambda: at.told("Standing by: other processes act as every user") >= 1)
             ledger.set_desired_state("shared", DesiredState.PAUSE)
             wait_for(lambda: at.told(DesiredState.PAUSE.seen) >= len(ledger.workers("shared")))
             dam.open()
@@ -90,15 +91,19 @@ def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgr
             dam.open()
             for process in workers:
                 process.terminate()
-            assert [process.wait(kills.PATIENCE) for process in workers] == [0, 0]
+            assert [process.wait(kills.PATIENCE) for process in workers] == [0, 0, 0]
         score = kills.Score()
         at.judge(ledger, "shared", score)
         assert score.problems == []
         assert ledger.workers() == []
 
 
-def test_bulk_run_on_a_shared_store_works_beside_the_others(tmp_path: Path, postgres_store: str) -> None:
-    with kills.scene(tmp_path, postgres_store, rows=100, seed=1, users=2, trouble=()) as at:
+def test_bulk_run_on_a_shared_store_works_on_its_own_job_alone(tmp_path: Path, postgres_store: str) -> None:
+    with (
+        kills.scene(tmp_path, postgres_store, rows=100, seed=1, users=2, trouble=()) as at,
+        open_ledger(postgres_store, SystemClock()) as ledger,
+    ):
+        ledger.create("older", at.rows(), organization=at.emulator.url)
         done = subprocess.run(
             [
                 sys.executable,
@@ -121,6 +126,7 @@ def test_bulk_run_on_a_shared_store_works_beside_the_others(tmp_path: Path, post
         )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["closed"] == 100
+        assert ledger.counts("older").of(ItemStatus.PENDING) == 100
 
 
 def test_a_worker_without_a_shared_store_says_what_to_set(tmp_path: Path) -> None:
