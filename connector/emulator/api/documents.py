@@ -94,16 +94,13 @@ class ServiceDocuments:
             *_complex_types(),
             '<EnumType Name="EndpointAccessType"><Member Name="Default" Value="0" />',
             '<Member Name="Internet" Value="1" /><Member Name="Intranet" Value="2" /></EnumType>',
-            *(line for message in self._messages() for line in _message(message)),
+            *(line for message in self._world.messages.values() for line in _message(message)),
             *self._container(tracked),
             "</Schema>",
             "</edmx:DataServices>",
             "</edmx:Edmx>",
         ]
         return "\n".join(lines)
-
-    def _messages(self) -> list[Message]:
-        return [*self._world.messages.values()]
 
     def _entity_type(self, table: Table) -> Iterator[str]:
         base = self._schema.tables.get(_ACTIVITY)
@@ -145,7 +142,7 @@ class ServiceDocuments:
             if tracked and table.change_tracking:
                 yield tracked
             yield "</EntitySet>"
-        for message in self._messages():
+        for message in self._world.messages.values():
             if not message.bound_to:
                 kind = "Function" if message.is_function else "Action"
                 yield f'<{kind}Import Name="{message.name}" {kind}="{NAMESPACE}.{message.name}" />'

@@ -20,6 +20,7 @@ from connector.emulator.odata.sql import (
     no_property,
     related,
 )
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Collection, Kind, Lookup, Schema, Table
 
 MOST_EXPANDS = 15
@@ -28,7 +29,6 @@ MOST_EXPANDS = 15
 READ_OPTIONS = ("$select", "$filter", "$orderby", "$expand", "$top", "$count", "$skiptoken")
 ROW_OPTIONS = ("$select", "$expand")
 OWNER_ID = "ownerid"
-_TEXT_TYPES = frozenset({"Edm.String", "Edm.Guid", "Edm.Date", "Edm.DateTimeOffset"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,10 @@ def make_plan(schema: Schema, table: Table, query: Query, annotations: Annotatio
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ODataError(f"The navigation property '{twice[0]}' is expanded more than once.")
-    expansions = tuple(_expansion(schema, projection, expand, annotations, alias) for expand in query.expand)
+    nested = alias != "t" or any(expand.query.expand for expand in query.expand)
+    expansions = tuple(
+        _expansion(schema, projection, expand, annotations, alias, nested=nested) for expand in query.expand
+    )
     return ReadPlan(
         table,
         projection,
@@ -134,40 +137,38 @@ def _expands(query: Query) -> int:
 
 def _order(schema: Schema, table: Table, terms: tuple[Order, ...], alias: str, closed: Closed) -> tuple[SortKey, ...]:
     keys: list[SortKey] = []
-    for term, (sql, descending) in zip(terms, compile_order(schema, table, terms, alias, closed), strict=True):
-        text = sql.startswith("fold(") or _is_text(schema, table, term.path.segments)
-        keys.append(SortKey(".".join(term.path.segments), sql, descending, text))
+    for term, (sql, text) in zip(terms, compile_order(schema, table, terms, alias, closed), strict=True):
+        keys.append(SortKey(".".join(term.path.segments), sql, term.descending, text))
     key = f'{alias}."{table.primary_id}"'
     if not any(sort_key.sql == key for sort_key in keys):
         keys.append(SortKey(table.primary_id, key, descending=False, text=True))
     return tuple(keys)
 
 
-def _is_text(schema: Schema, table: Table, segments: tuple[str, ...]) -> bool:
-    for name in segments[:-1]:
-        table = schema.tables[table.lookups[name].target]
-    last = segments[-1]
-    name = last[1:-6] if last.startswith("_") and last.endswith("_value") else last
-    return table.columns[name].kind.edm in _TEXT_TYPES
-
-
 def _scope(query: Query, expansions: tuple[Expansion, ...]) -> str:
     parts = [] if query.select is None else list(query.select)
     for expansion in expansions:
-        parts.append(expansion.name if expansion.reference else f"{expansion.name}({expansion.plan.scope[1:-1]})")
+        inner = "/$ref()" if expansion.reference else f"({expansion.plan.scope[1:-1]})"
+        parts += [expansion.name] * expansion.reference + [f"{expansion.name}{inner}"]
     return f"({','.join(parts)})" if parts else ""
 
 
 def _expansion(
-    schema: Schema, projection: Projection, expand: Expand, annotations: Annotations, alias: str
+    schema: Schema, projection: Projection, expand: Expand, annotations: Annotations, alias: str, *, nested: bool
 ) -> Expansion:
+    """Return one expansion; `nested` is whether any of the query has one inside it (join-tables). Raises Refused."""
     table = projection.table
     lookup, collection = table.lookups.get(expand.navigation), table.collections.get(expand.navigation)
     target = lookup.target if lookup else collection.table if collection else ""
     if target not in schema.tables:
         raise no_property(expand.navigation, table)
+    if (lookup is not None or nested) and not expand.query.given.isdisjoint(("$orderby", "$top")):
+        raise refuse("expand.options")
+    if lookup is None and expand.reference:
+        raise refuse("expand.reference")
     if lookup is not None:
-        _only_columns(expand)
+        if "$filter" in expand.query.given:
+            raise refuse("emulator.not_implemented", "$filter in an expand of a lookup")
         if table.columns[lookup.column].kind is Kind.OWNER:
             return _principal(schema, projection, expand, annotations, alias)
         at = projection.fetch_also(f'{alias}."{lookup.column}"')
@@ -192,15 +193,6 @@ def _principal(
     plan = make_plan(schema, schema.tables[lookup.target], Query(), annotations, "x")
     plan = replace(plan, scope=f"({OWNER_ID})")
     return Expansion(expand.navigation, lookup, None, plan, at, 0, expand.reference, "", principal=True)
-
-
-def _only_columns(expand: Expand) -> None:
-    wrong = sorted(expand.query.given - {"$select", "$expand"})
-    if wrong:
-        raise ODataError(
-            f"The query option '{wrong[0]}' is only supported for collection-valued navigation properties, "
-            f"not for '{expand.navigation}'."
-        )
 
 
 def _split_options(text: str) -> list[str]:

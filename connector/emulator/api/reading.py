@@ -205,7 +205,7 @@ class ReadOperations:
         elif fetch is not None:
             body["value"] = [fetch.rendered(self.render(request, plan, row), row) for row in rows]
         else:
-            body["value"] = [self.render(request, plan, row) for row in rows]
+            body["value"] = [self.render(request, plan, row, linked=True) for row in rows]
         if fetch is not None and fetch.paged:
             body |= self._fetch_page(request, fetch, rows, more=more)
         elif more:
@@ -243,9 +243,14 @@ class ReadOperations:
         bound: list[Value],
         cookie: PagingCookie,
         fetch: FetchQuery | None = None,
+        *,
+        whole: bool = False,
     ) -> tuple[list[FetchedRow], bool]:
-        """Return the rows of one page and whether more follow; `$top` counts only without a page size."""
-        page_size = request.preferences.page_size
+        """Return the rows of one page and whether more follow; `$top` counts only without a page size.
+
+        A page is as long as was asked for, or, where it is `whole`, as a page can be.
+        """
+        page_size = None if whole else request.preferences.page_size
         size = page_size or LARGEST_PAGE
         final = page_size is None and plan.top is not None and plan.top <= LARGEST_PAGE
         if final and plan.top is not None:
@@ -288,14 +293,17 @@ class ReadOperations:
 
     # --- rendering ------------------------------------------------------------------------------------------------
 
-    def render(self, request: ApiRequest, plan: ReadPlan, row: FetchedRow) -> Json:
-        """Return the JSON of a fetched row with everything expanded in it."""
+    def render(self, request: ApiRequest, plan: ReadPlan, row: FetchedRow, *, linked: bool = False) -> Json:
+        """Return the JSON of a fetched row with everything expanded in it; `linked` is whether it is one of a set."""
         out = plan.projection.render(row, request.caller.utc_offset_minutes)
         for expansion in plan.expansions:
             if expansion.lookup is not None:
+                if expansion.reference:
+                    out[f"_{expansion.lookup.column}_value"] = row[expansion.at]
                 out[expansion.name] = self._expanded_row(request, expansion, row)
-            else:
-                self._expanded_rows(request, expansion, plan, row, out)
+            elif expansion.collection is not None:
+                source = related_rows(self._schema, plan.table, expansion.collection, "x")
+                out |= self._expanded_rows(request, expansion, plan, source, row[expansion.at], linked=linked)
         return out
 
     def _expanded_row(self, request: ApiRequest, expansion: Expansion, row: FetchedRow) -> Json | None:
@@ -312,26 +320,24 @@ class ReadOperations:
         return self.render(request, expansion.plan, rows[0]) if rows else None
 
     def _expanded_rows(
-        self, request: ApiRequest, expansion: Expansion, plan: ReadPlan, row: FetchedRow, out: Json
-    ) -> None:
-        if expansion.collection is None:
-            raise AssertionError(expansion.name)  # an expansion has a lookup or a collection
-        inner, parent = expansion.plan, plan.table
-        source = related_rows(self._schema, parent, expansion.collection, "x")
-        source, bound = self._narrowed(request, inner, source, [row[expansion.at]])
-        paged = request  # a nested `$top` counts, whatever the page size of the whole answer
-        if inner.top is not None:
-            paged = replace(request, preferences=replace(request.preferences, page_size=None))
-        rows, more = self._page(paged, inner, source, bound, FIRST_PAGE)
-        if expansion.reference:
-            at = inner.sort_at[-1]
-            out[expansion.name] = [{"@odata.id": f"{request.root}/{inner.table.entity_set}({row[at]})"} for row in rows]
-        else:
-            out[expansion.name] = [self.render(request, inner, row) for row in rows]
-        if more:
-            url = f"{request.root}/{parent.entity_set}({row[expansion.at]})/{expansion.name}"
-            url += "/$ref" if expansion.reference else ""
+        self, request: ApiRequest, expansion: Expansion, plan: ReadPlan, source: str, key: Value, *, linked: bool
+    ) -> Json:
+        """Return the rows of an expanded collection (`source`, of the row `key`) and their link.
+
+        Where no expand is inside another they come whole, in a set with the address of all of them; else in pages of
+        the size asked for, and a full page comes with the address of the next (join-tables).
+        """
+        inner = expansion.plan
+        nested = plan.alias != "t" or any(sibling.plan.expansions for sibling in plan.expansions)
+        source, bound = self._narrowed(request, inner, source, [key])
+        rows, more = self._page(request, inner, source, bound, FIRST_PAGE, whole=not nested)
+        out: Json = {expansion.name: [self.render(request, inner, row) for row in rows]}
+        url = f"{request.root}/{plan.table.entity_set}({key})/{expansion.name}"
+        if more or (nested and len(rows) == request.preferences.page_size):
             out[f"{expansion.name}@odata.nextLink"] = next_link(url, expansion.options, _token(inner, 1, rows))
+        elif linked and not nested:
+            out[f"{expansion.name}@odata.nextLink"] = f"{url}?{expansion.options}".rstrip("?")
+        return out
 
 
 def _token(plan: ReadPlan, page: int, rows: Sequence[FetchedRow]) -> str:

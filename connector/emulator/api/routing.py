@@ -49,7 +49,6 @@ ELSEWHERE = frozenset(
 )
 """Tables of every sales organization that are not of this slice; they are refused by name, not as typing errors."""
 _PAIR = 2
-_TRIPLE = 3
 MULTIPLE = ("CreateMultiple", "UpdateMultiple")
 NOT_MULTIPLE = ("DeleteMultiple", "UpsertMultiple")
 
@@ -128,7 +127,8 @@ class Router:
     def _set(self, request: ApiRequest, table: Table, steps: tuple[Segment, ...]) -> Response:
         if len(steps) == 1:
             if request.method == "GET":
-                return self._collection(request, table)
+                read = self.tracking.answer if follows_changes(request) else self.reading.collection
+                return read(request, table)
             _need(request, "POST")
             return self.writing.create(request, table)
         second = steps[1]
@@ -145,11 +145,6 @@ class Router:
             if name in NOT_MULTIPLE:
                 raise refuse("emulator.not_implemented", f"{name}")
         raise self.unknown(second.name)
-
-    def _collection(self, request: ApiRequest, table: Table) -> Response:
-        if follows_changes(request):
-            return self.tracking.answer(request, table)
-        return self.reading.collection(request, table)
 
     def _row(self, request: ApiRequest, table: Table, key: str) -> Response:
         _need(request, "GET", "PATCH", "DELETE")

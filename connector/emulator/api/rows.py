@@ -125,13 +125,16 @@ def _shown(table: Table) -> list[Column]:
 def wanted_columns(table: Table, select: tuple[str, ...] | None) -> list[Column]:
     """Return the columns of a read in the order of the answer: those selected, the key, the currency.
 
-    The key always comes, and money brings `_transactioncurrencyid_value` (select-columns.md). Raises ODataError.
+    The key always comes, of a user also that of the principal it is (join-tables.md), and money brings
+    `_transactioncurrencyid_value` (select-columns.md). Raises ODataError.
     """
     if select is None or "*" in select:
         return [column for column in _shown(table) if column.name != "versionnumber"] + [table.columns["versionnumber"]]
     chosen = {column.name: column for column in (column_of(table, name) for name in select)}
     key = table.columns[table.primary_id]
     chosen.setdefault(key.name, key)
+    if table.logical_name == "systemuser":
+        chosen.setdefault("ownerid", table.columns["ownerid"])
     currency = table.columns.get("transactioncurrencyid")
     if currency is not None and any(column.kind is Kind.MONEY for column in chosen.values()):
         chosen.setdefault(currency.name, currency)

@@ -113,15 +113,14 @@ class ChangeTracking:
         if token is None:
             return 0, False
         match = _TOKEN.fullmatch(token)
-        if match is None:
-            raise ODataError(f"The delta token '{token}' could not be read.")
+        version, stamp = match.groups() if match else ("", "")
         try:
-            made = datetime.strptime(match.group(2), _FORMAT).replace(tzinfo=UTC)
+            made = datetime.strptime(stamp, _FORMAT).replace(tzinfo=UTC)
         except ValueError:
             raise ODataError(f"The delta token '{token}' could not be read.") from None
         if self._world.clock.now() - made > EXPIRES:
             raise ODataError("The delta token has expired.")
-        return int(match.group(1)), True
+        return int(version), True
 
     def _deleted(self, request: ApiRequest, table: Table, since: int) -> list[Json]:
         context = request.context(f"{table.entity_set}/$deletedEntity")

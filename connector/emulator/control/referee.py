@@ -110,15 +110,9 @@ class Referee:
     def report(self) -> list[dict[str, object]]:
         """Return the findings as plain data, the most frequent first."""
         rows = [
-            {
-                "user": user,
-                "kind": kind,
-                "count": finding.count,
-                "advice": ADVICE[kind],
-                "examples": list(finding.examples),
-            }
+            {"user": user, "kind": kind, "count": note.count, "advice": ADVICE[kind], "examples": [*note.examples]}
             for user, kinds in self.findings.items()
-            for kind, finding in kinds.items()
+            for kind, note in kinds.items()
         ]
         return sorted(rows, key=lambda row: (-int(str(row["count"])), str(row["user"]), str(row["kind"])))
 

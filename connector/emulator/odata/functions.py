@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from operator import attrgetter
 
 from connector.emulator.odata.expressions import Literal, LiteralKind, QueryFunction
 from connector.emulator.odata.lexer import ODataError
@@ -208,7 +209,7 @@ def query_function(
     if name in USERS:
         if column.kind not in ID_KINDS:
             raise ODataError(f"The query function '{name}' needs a property that holds an id, not '{column.name}'.")
-        into.append(partial(_attribute, USERS[name]))
+        into.append(attrgetter(USERS[name]))
         return _unless(f"{sql} = ?", sql, negated=negated != name.startswith("Not"))
     if column.kind not in (Kind.DATEONLY, Kind.DATETIME):
         raise ODataError(f"The query function '{name}' needs a date property, not '{column.name}'.")
@@ -225,11 +226,6 @@ def _check_arguments(node: QueryFunction) -> None:
             f"The function 'Microsoft.Dynamics.CRM.{node.name}' takes the parameters {', '.join(expected)}, "
             f"but {', '.join(node.given) or 'none'} came."
         )
-
-
-def _attribute(name: str, asker: QueryContext) -> Value:
-    value: Value = getattr(asker, name)
-    return value
 
 
 def _unless(test: str, sql: str, *, negated: bool) -> str:

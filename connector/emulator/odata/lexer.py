@@ -58,6 +58,11 @@ _SPACES = " \t\r\n"
 _KINDS = {kind.value: kind for kind in TokenKind}
 LONGEST = 65_536
 """Characters of the longest text looked at: the documented limit of a URL inside a batch."""
+NO_COMMA = (
+    "Invalid JSON. A comma character ',' was expected in scope 'Array'. Every two elements in an array and properties "
+    "of an object must be separated by commas."
+)
+"""What is said of an array in whose text a single quote stands (filter-rows, Manage single quotes)."""
 
 
 def tokens(text: str) -> list[Token]:
@@ -73,8 +78,17 @@ def tokens(text: str) -> list[Token]:
         position = match.end()
     start = len(text) - len(text[position:].lstrip(_SPACES))
     if start < len(text):
-        raise ODataError(f"Syntax error at position {start} in '{text}'.")
+        raise ODataError(_unread(text, start, glued=bool(read) and position == start))
     return [*read, Token(TokenKind.END, "", start, start > position)]
+
+
+def _unread(text: str, start: int, *, glued: bool) -> str:
+    """Return why a text cannot be read on, in the words of filter-rows; `glued` is whether a token ends just there."""
+    if text[0] == "[":
+        return NO_COMMA
+    if text[start] == "'":
+        return f"There is an unterminated {'' if glued else 'string '}literal at position {len(text)} in '{text}'."
+    return f"Syntax error at position {start} in '{text}'."
 
 
 class Reader:

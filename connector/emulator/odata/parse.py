@@ -26,7 +26,7 @@ from connector.emulator.odata.expressions import (
     QueryFunction,
     TextMatch,
 )
-from connector.emulator.odata.lexer import ODataError, Reader, Token, TokenKind
+from connector.emulator.odata.lexer import NO_COMMA, ODataError, Reader, Token, TokenKind
 
 COMPARISONS = frozenset({"eq", "ne", "gt", "ge", "lt", "le"})
 TEXT_FUNCTIONS = frozenset({"contains", "startswith", "endswith"})
@@ -95,7 +95,7 @@ class Parser:
             raise ODataError("Recursion depth exceeded allowed limit.")
         try:
             if self._word("not"):
-                return Not(self._unary())
+                return Not(_negatable(self._unary()))
             if self._reader.skip("("):
                 inner = self.filter()
                 self._reader.need(")")
@@ -162,8 +162,8 @@ class Parser:
         self._reader.need("[")
         values: list[Literal] = []
         while not self._reader.skip("]"):
-            if values:
-                self._reader.need(",")
+            if values and not self._reader.skip(","):
+                raise ODataError(NO_COMMA)
             operand = self.operand()
             if not isinstance(operand, Literal) or operand.kind is LiteralKind.LIST:
                 raise self._reader.error("A value expected")
@@ -328,6 +328,15 @@ def whole_number(name: str, text: str) -> int:
             "integer value."
         )
     return int(text)
+
+
+def _negatable(operand: Expression) -> Expression:
+    """Return what `not` may stand before: no query function (use-web-api-functions). Raises ODataError."""
+    for inner in operand.operands if isinstance(operand, Logical) else ():
+        _negatable(inner)
+    if isinstance(operand, QueryFunction):
+        raise ODataError("Not operator along with the Custom Named Condition operators is not allowed")
+    return operand
 
 
 def _function(name: str, arguments: dict[str, Operand]) -> QueryFunction:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from urllib.parse import unquote, unquote_plus
 
 from connector.emulator.odata.lexer import ODataError, Reader, TokenKind
+from connector.emulator.odata.parse import once
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import names
 
@@ -146,11 +147,10 @@ IGNORED_OPTIONS = {
 
 REFUSED_OPTIONS = {
     "$skip": "Skip Clause is not supported in CRM",
-    "$search": "The query option '$search' is not supported.",
-    "$format": "The query option '$format' is not supported.",
-    "$compute": "The query option '$compute' is not supported.",
-    "$index": "The query option '$index' is not supported.",
-    "$levels": "The query option '$levels' is not supported.",
+    **{
+        f"${name}": f"The query option '${name}' is not supported."
+        for name in names("search format compute index levels")
+    },
 }
 """Options that are refused by name. `$skip`: the service's own words, seen in recordings; the rest are ours."""
 
@@ -200,9 +200,7 @@ def options(query: str) -> Options:
         _check(name, equals)
         into = aliases if name.startswith("@") else values
         if name in into:
-            raise ODataError(
-                f"Query option '{name}' was specified more than once, but it must be specified at most once."
-            )
+            raise once(name)
         into[name] = value.strip() if name.startswith("$") else value
     return Options(values, aliases)
 

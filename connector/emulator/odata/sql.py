@@ -32,6 +32,7 @@ Closed = frozenset[tuple[str, str]]
 """Columns, as (table, column), that the caller may not read, and therefore not ask about either."""
 _SQL = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _OPPOSITE = {"eq": "ne", "ne": "eq", "gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}
+_TEXT_TYPES = frozenset({"Edm.String", "Edm.Guid", "Edm.Date", "Edm.DateTimeOffset"})
 _FLAT = 8
 _LONGEST_PATTERN = 10_000
 _ROUNDED = {"ge": "gt", "lt": "le"}  # against a moment whose fraction of a second was cut off
@@ -237,14 +238,17 @@ class FilterCompiler:
             sql += f" AND {self.expression(node.body, inner, scope, negated=every)}"
         return f"{'NOT ' if every != negated else ''}EXISTS ({sql})"
 
-    def order(self, term: Order, place: AliasedTable) -> str:
-        """Return what a term of $orderby sorts by; a lookup sorts by the primary name of its row (order-rows)."""
+    def order(self, term: Order, place: AliasedTable) -> tuple[str, bool]:
+        """Return what a term of $orderby sorts by, a lookup by the primary name of its row (order-rows).
+
+        With it, whether that is text, as ids and dates are too.
+        """
         sql, column = self.column(term.path, place, {})
         if column.kind in TEXT:
-            return f"fold({sql})"
+            return f"fold({sql})", True
         if column.is_lookup and len(term.path.segments) == 1:
-            return f"fold({name_of(self._schema, place, column)})"
-        return sql
+            return f"fold({name_of(self._schema, place, column)})", True
+        return sql, column.kind.edm in _TEXT_TYPES
 
 
 def name_of(schema: Schema, place: AliasedTable, column: Column) -> str:
@@ -293,7 +297,6 @@ def compile_filter(
 def compile_order(
     schema: Schema, table: Table, terms: tuple[Order, ...], alias: str = "t", closed: Closed = frozenset()
 ) -> list[tuple[str, bool]]:
-    """Return what to sort by, each with whether it descends. Raises ODataError, Refused for a `closed` column."""
+    """Return what to sort by, each with whether it is text. Raises ODataError, Refused for a `closed` column."""
     compiler = FilterCompiler(schema, closed)
-    place = AliasedTable(alias, table)
-    return [(compiler.order(term, place), term.descending) for term in terms]
+    return [compiler.order(term, AliasedTable(alias, table)) for term in terms]

@@ -211,9 +211,9 @@ def write_message_rows(records: Records, messages: Mapping[str, Message]) -> Non
             _remove(records, gone)
         for key in sorted(rows.keys() - ids):
             shared: Row = {"categoryname": "CRM", "isactive": 1, "isprivate": 0}
-            _add(records, "sdkmessage", {"sdkmessageid": key, "name": rows[key], **shared})
+            records.store.insert("sdkmessage", {"sdkmessageid": key, "name": rows[key], **shared})
             for row in _filter_rows(key, rows[key], tables_by_message[rows[key]]):
-                _add(records, "sdkmessagefilter", row)
+                records.store.insert("sdkmessagefilter", row)
 
 
 def _as_listed(
@@ -239,10 +239,6 @@ def _filter_rows(key: str, name: str, tables: Iterable[str]) -> Iterator[Row]:
             "isvisible": 1,
             "iscustomprocessingstepallowed": 1,
         }
-
-
-def _add(records: Records, table: str, row: Row) -> None:
-    records.store.insert(table, row)
 
 
 def _remove(records: Records, key: str) -> None:

@@ -278,9 +278,9 @@ class World:
         """Perform a message for a plug-in, its parameters plain (see LogicContext.execute); raises Refused."""
         if message in ("Create", "Update", "Delete"):
             table, values = self._entity(parameters["Target"])
-            key = str(values.pop(self.schema.tables[table].primary_id, "") or "")
             if message == "Create":
-                return self.create(caller, table, {**values, **_keyed(self.schema.tables[table], key)})
+                return self.create(caller, table, values)
+            key = str(values.pop(self.schema.tables[table].primary_id, "") or "")
             if message == "Update":
                 self.update(caller, table, key, values)
             else:
@@ -311,10 +311,6 @@ class World:
         self.catch_up()
         for hook in self.hooks:
             hook(Invocation(message, about.table, about.id, caller))
-
-
-def _keyed(table: Table, key: str) -> dict[str, TypedValue]:
-    return {table.primary_id: key} if key else {}
 
 
 def _subject(shape: Message, arguments: Arguments) -> Ref:

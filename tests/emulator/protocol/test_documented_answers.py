@@ -58,6 +58,63 @@ def test_a_column_set_says_which_columns_come_back(client: Client, quotes: list[
     assert members(revised) == {"revisionnumber", "quoteid"}
 
 
+ONLY = (
+    "Only $select and $filter clause can be provided while doing $expand on many-to-one relationship or nested "
+    "one-to-many relationship."
+)
+NO_NOT = "Not operator along with the Custom Named Condition operators is not allowed"
+NO_COMMA = (
+    "Invalid JSON. A comma character ',' was expected in scope 'Array'. Every two elements in an array and properties "
+    "of an object must be separated by commas."
+)
+USER = "Microsoft.Dynamics.CRM.EqualUserId(PropertyName='ownerid')"
+IN = "Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=@p)"
+NESTED = "$expand=owninguser($select=fullname)"
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "message"),
+    [
+        # powerapps-docs: query/join-tables
+        ("$expand=opportunity_quotes($orderby=name;" + NESTED + ")", "0x80060888", ONLY),
+        ("$expand=opportunity_quotes($top=1),quote_orders($expand=owninguser)", "0x80060888", ONLY),
+        ("$expand=opportunity_quotes($top=1),transactioncurrencyid($expand=createdby)", "0x80060888", ONLY),
+        ("$expand=owninguser($top=1)", "0x80060888", ONLY),
+        ("$expand=transactioncurrencyid($expand=transactioncurrency_quote($orderby=name))", "0x80060888", ONLY),
+        (
+            "$expand=opportunity_quotes/$ref",
+            "0x80060888",
+            "Expand with $ref is only supported on lookup type navigation property.",
+        ),
+        # powerapps-docs: use-web-api-functions
+        ("$filter=not " + USER, "0x0", NO_NOT),
+        ("$filter=name eq 'x' and not (statecode eq 0 or (" + USER + "))", "0x0", NO_NOT),
+        # powerapps-docs: query/filter-rows
+        ("$filter=name eq 'O'Bryan'", "0x0", "There is an unterminated literal at position 17 in 'name eq 'O'Bryan''."),
+        ("$filter=name eq 'Bry", "0x0", "There is an unterminated string literal at position 12 in 'name eq 'Bry'."),
+        (f"$filter={IN}&@p=['O','O'Bryan']", "0x0", NO_COMMA),
+        (f"$filter={IN}&@p=['O' 'B']", "0x0", NO_COMMA),
+    ],
+)
+def test_queries_that_the_pages_say_fail_do_so_in_their_words(
+    client: Client, query: str, code: str, message: str
+) -> None:
+    assert client.error("GET", f"opportunities?$select=name&{query}") == (400, code, message)
+
+
+def test_an_expanded_address_comes_with_the_id_and_a_user_with_its_id_as_a_principal(
+    client: Client, opportunity: str, account: str
+) -> None:
+    # powerapps-docs: query/join-tables
+    row = client.get(f"opportunities({opportunity})?$select=name&$expand=customerid_account/$ref")
+    assert row["@odata.context"].endswith("#opportunities(name,customerid_account,customerid_account/$ref())/$entity")
+    assert row["_customerid_value"] == account
+    assert row["customerid_account"]["@odata.id"].endswith(f"/accounts({account})")
+    user = client.get(f"opportunities({opportunity})?$select=name&$expand=createdby($select=fullname)")["createdby"]
+    assert members(user) == {"fullname", "systemuserid", "ownerid"}
+    assert user["ownerid"] == user["systemuserid"]
+
+
 @pytest.mark.parametrize("names", ["['account']", '["account","contact"]', "@names&@names=['account']"])
 def test_rows_are_counted_for_tables_named_in_either_quotes(client: Client, names: str) -> None:
     before, _, after = names.partition("&")

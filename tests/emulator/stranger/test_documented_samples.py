@@ -46,6 +46,8 @@ REASONS = {number: reason for reason, numbers in OUTSIDE.items() for number in n
 
 MISSING = {101, 353}
 """The page says of these that the row is not there."""
+REFUSED = {250, 252}
+"""The page shows these to say that they fail."""
 FRESH = {98, 320, 335}
 """The ETag on the page is the row's present one."""
 REPLACED = {
@@ -127,6 +129,8 @@ def test_a_documented_request_is_answered_with_the_documented_status(stranger: S
     status = send(stranger, sample)
     if sample.answered is not None:
         assert status == sample.answered
+    elif number in REFUSED:
+        assert status == 400
     else:
         assert 200 <= status < 300
 

@@ -44,7 +44,7 @@ def filters(draw: st.DrawFn) -> str:
     """A filter that uses each column once, with parentheses only where they are needed."""
     columns = draw(st.lists(st.sampled_from(sorted(ATOMS)), min_size=1, max_size=4, unique=True))
     atoms = [draw(st.sampled_from(ATOMS[column])) for column in columns]
-    atoms = [f"not {one}" if "(" in one and draw(st.booleans()) else one for one in atoms]
+    atoms = [f"not {one}" if re.match(r"[a-z]+\(", one) and draw(st.booleans()) else one for one in atoms]
     if len(atoms) < 3:
         return draw(st.sampled_from([" and ", " or "])).join(atoms)
     return f"({atoms[0]} or {atoms[1]}) and {' and '.join(atoms[2:])}"
