@@ -94,15 +94,14 @@ class OrganizationMetadata:
     acting user's, used to place a calendar date in a moment. `close_action` is an action of the organization's own that
     closes opportunities with either outcome (parameters `OpportunityClose` and `Status`), where it wants that used.
     `bypass` is which of its own logic this connection leaves out. `today` is the day of a close without a date,
-    `day_of` says whose: `this machine (CET)`. `lost_revenue` is the actual revenue of a lost opportunity for which none
-    is given; None: none is written.
+    `day_of` says whose: `this machine (CET)`. `lost_revenue` is the actual revenue of a lost one without, if any.
 
     `users` are who signed in and who acts, by their ids. `privileges` are those that the acting user holds, None where
     they could not be read. `unreadable` and `unwritable` name secured columns that it may not read or set, `required`
     the organization's own columns that must have a value: True where the service says so, False where only forms do.
-    `tables` has the definitions of close activities, `absent` the rows not to be seen and `decimals` those of the
-    actual revenue by currency, under None where the column has a number of its own, of what `MetadataRequest` asked
-    for. `unchecked` says what could not be read and so is not checked, a sentence each.
+    `tables` has the definitions of close activities, `absent` the rows not to be seen, `decimals` those of the
+    actual revenue by currency, under None where the column has a number of its own, and `currencies` their ISO codes,
+    of what `MetadataRequest` asked for. `unchecked` says what could not be read and so is not checked, a sentence each.
     """
 
     opportunity_statuses: tuple[StatusReason, ...]
@@ -122,6 +121,7 @@ class OrganizationMetadata:
     tables: Mapping[str, TableDefinition] = field(default_factory=dict)
     absent: frozenset[RowRef] = frozenset()
     decimals: Mapping[UUID | None, int] = field(default_factory=dict)
+    currencies: Mapping[UUID | None, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
 
 

@@ -13,7 +13,7 @@ from connector.closing.record_keys import KeyLookup
 
 @dataclass(frozen=True, slots=True)
 class MetadataRequest:
-    """What is needed beside the status reasons: definitions of columns, whether rows are there, decimals of amounts."""
+    """What is needed beside the status reasons: definitions of columns, whether rows are there, what amounts are in."""
 
     columns: bool = False
     rows: frozenset[RowRef] = frozenset()

@@ -17,7 +17,7 @@ from connector.closing.model import ColumnDefinition, LookupDefinition, Organiza
 from connector.closing.organization import MetadataRequest
 from connector.dataverse.answers import decoding, expect, json_object
 from connector.dataverse.reading import Row, WebApi, rows_of
-from connector.dataverse.webapi import Operation
+from connector.dataverse.webapi import Operation, read_currencies
 from connector.handler import Response
 
 CLOSE_TABLES = ("opportunityclose", "quoteclose")
@@ -40,9 +40,10 @@ _REVENUE = f"Attributes(LogicalName='actualvalue'){_CAST}MoneyAttributeMetadata?
 _AMOUNTS = (
     f"EntityDefinitions(LogicalName='opportunity')/{_REVENUE}",
     "organizations?$select=pricingdecimalprecision",
-    "transactioncurrencies?$select=currencyprecision",
+    read_currencies().path,
 )
 _OF_COLUMN, _OF_CURRENCY = 0, 2
+_Amounts = tuple[Mapping[UUID | None, int], Mapping[UUID | None, str]]
 NOT_READ = (
     "The user may not read the definitions of the close activities (prvReadEntity), so the extra columns were not "
     "checked."
@@ -58,46 +59,44 @@ class CloseDefinitions:
         self._tables: Mapping[str, TableDefinition] | None = None
         self._keys: dict[str, str] = {"competitors": "competitorid"}
         self._seen: set[RowRef] = set()
-        self._decimals: Mapping[UUID | None, int] | None = None
+        self._amounts: _Amounts | None = None
 
     def forget(self) -> None:
         """Read everything again when it is next needed."""
         with self._lock:
-            self._tables = self._decimals = None
+            self._tables = self._amounts = None
             self._seen.clear()
 
     def add(self, metadata: OrganizationMetadata, needs: MetadataRequest) -> OrganizationMetadata:
         """Return the metadata with what is needed; raises ConnectorError when that has to be read and cannot be."""
         with self._lock:
-            tables: Mapping[str, TableDefinition] = {}
-            unchecked = metadata.unchecked
-            if needs.columns:
-                if self._tables is None:
-                    self._tables = self._read_tables()
-                tables = self._tables
-                unchecked = unchecked if tables else (*unchecked, NOT_READ)
+            if needs.columns and self._tables is None:
+                self._tables = self._read_tables()
+            tables = (self._tables or {}) if needs.columns else {}
+            unchecked = metadata.unchecked if tables or not needs.columns else (*metadata.unchecked, NOT_READ)
             absent = self._absent(needs.rows)
-            if needs.amounts and self._decimals is None:
-                self._decimals = self._read_decimals()
-            decimals = (self._decimals or {}) if needs.amounts else {}
-        return replace(metadata, tables=tables, absent=absent, decimals=decimals, unchecked=unchecked)
+            if needs.amounts and self._amounts is None:
+                self._amounts = self._read_amounts()
+            decimals, codes = self._amounts if needs.amounts and self._amounts else ({}, {})
+        return replace(metadata, tables=tables, absent=absent, decimals=decimals, currencies=codes, unchecked=unchecked)
 
-    def _read_decimals(self) -> Mapping[UUID | None, int]:
-        """Return the decimals of the actual revenue, by currency where the column has that of each; nothing if unknown.
+    def _read_amounts(self) -> _Amounts:
+        """Return the decimals of the actual revenue, of each currency or of all, and their codes; nothing if unknown.
 
         Source: MoneyAttributeMetadata.PrecisionSource (0: the column's, 1: the organization's, 2: the currency's).
         """
         answers = self._api.read_each([Operation("GET", path) for path in _AMOUNTS], _DECIMALS)
         if any(answer.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND) for answer in answers):
-            return {}
+            return {}, {}
         with decoding(_DECIMALS):
             column, organizations, currencies = (json_object(answer, _DECIMALS) for answer in answers)
             source = column.get("PrecisionSource")
+            rows = {UUID(row["transactioncurrencyid"]): row for row in rows_of(currencies, _DECIMALS)}
+            codes: dict[UUID | None, str] = {key: str(row["isocurrencycode"]) for key, row in rows.items()}
             if source == _OF_CURRENCY:
-                rows = rows_of(currencies, _DECIMALS)
-                return {UUID(row["transactioncurrencyid"]): int(row["currencyprecision"]) for row in rows}
+                return {key: int(row["currencyprecision"]) for key, row in rows.items()}, codes
             own = column if source == _OF_COLUMN else rows_of(organizations, _DECIMALS)[0]
-            return {None: int(own["Precision" if source == _OF_COLUMN else "pricingdecimalprecision"])}
+            return {None: int(own["Precision" if source == _OF_COLUMN else "pricingdecimalprecision"])}, codes
 
     def _read_tables(self) -> Mapping[str, TableDefinition]:
         """Return the definitions by table, or nothing where this user may not read them."""

@@ -43,7 +43,7 @@ from connector.service.operations.status_links import StatusLinks
 from connector.service.operations.waiting import WaitKind
 from connector.service.operations.worker_pool import OperationWorkerPool
 from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
-from connector.service.problems import Problem, RequestRefused, of_error
+from connector.service.problems import MALFORMED, Problem, RequestRefused, of_error
 from connector.service.routes.operation_routes import OperationRoutes
 from connector.service.routes.reading_routes import ReadingRoutes
 from connector.service.routes.sign_in_routes import SignInRoutes, asking_to_sign_in, front_door
@@ -70,11 +70,15 @@ _SENTENCES: Mapping[int, str] = {
     HTTPStatus.BAD_REQUEST: "The body cannot be read. Send JSON in UTF-8, nested no deeper than the fields ask for.",
     HTTPStatus.NOT_FOUND: "There is nothing at this address. Check the path.",
 }
+_NO_PART = (
+    "A part of this address is empty, so nothing was changed. Say which opportunity, operation or subscription is "
+    f"meant. {EXAMPLES[FieldKind.RECORD_ID].replace('TABLE', 'opportunity')}."
+)
 _UNPROCESSABLE = 422
 _NO_OBJECT = "body: Send a JSON object, with Content-Type: application/json"
 _NO_JSON = "body: It is not JSON; look for a missing quote, comma or bracket"
 _FIELD_SENTENCES = {
-    "missing": "it is missing; say what it is",
+    "missing": "it is missing; say {accepted}",
     "string_type": "it is not text",
     "string_too_long": "it has more than {max_length} characters",
     "too_long": "it has more than {max_length} columns",
@@ -283,6 +287,8 @@ def _answer_failures(app: FastAPI) -> None:
         status = HTTPStatus.BAD_REQUEST if error.status_code == _UNPROCESSABLE else error.status_code
         code = _CODES.get(status, "invalid_request")
         sentence = _SENTENCES.get(status, f"{responses.get(status, 'Failed')}: check the method and the address.")
+        if status == HTTPStatus.NOT_FOUND and "" in request.url.path.split("/")[2:]:
+            sentence = _NO_PART
         return _failed(request, Problem(status, code, sentence, headers=dict(error.headers or {})))
 
     app.add_exception_handler(RequestRefused, of_declined)
@@ -298,12 +304,15 @@ def _failed(request: Request, failure: Problem) -> JSONResponse:
 
 def _malformed(request: Request, error: RequestValidationError) -> Problem:
     """Return every field that is wrong, by the label a maker sees, for agents by its name; never what was sent."""
-    body = getattr(request.scope.get("route"), "body_field", None)
-    fields = body.field_info.annotation.model_fields if body else {}
+    route = request.scope["route"]
+    fields = route.body_field.field_info.annotation.model_fields if route.body_field else {}
     labels = {field.alias or name: str(field.title) for name, field in fields.items()}
-    details = [_detail(problem, labels, getattr(request.state, "door", "")) for problem in error.errors()]
+    needs = route.dependant
+    beside = {p.alias: p.field_info.title for p in (*needs.path_params, *needs.query_params, *needs.header_params)}
+    door = getattr(request.state, "door", "")
+    details = [_detail(each, labels if each["loc"][0] == "body" else beside, door) for each in error.errors()]
     named = "; ".join(detail.message for detail in details)
-    return Problem(HTTPStatus.BAD_REQUEST, "invalid_request", f"The request is malformed. {named}.", tuple(details))
+    return Problem(HTTPStatus.BAD_REQUEST, "invalid_request", f"{MALFORMED} {named}.", tuple(details))
 
 
 def _detail(problem: Mapping[str, Any], labels: Mapping[str, str], door: str) -> ErrorDetail:
@@ -317,8 +326,9 @@ def _detail(problem: Mapping[str, Any], labels: Mapping[str, str], door: str) ->
     target = "/".join(place[1:] or place)
     code = "string_too_long" if code == "too_long" and isinstance(problem["input"], str) else code
     if sentence := _FIELD_SENTENCES.get(code) or _FIELD_SENTENCES.get(code.partition("_")[0]):
-        message = sentence.format_map(facts)
-    label = labels.get(place[-1], target) if place[0] == "body" else facts.get("label", target)
+        is_outcome = code == "missing" and target == "outcome"
+        message = sentence.format_map({"accepted": "won or lost" if is_outcome else "what it is", **facts})
+    label = labels.get(place[-1], target)
     example = facts.get("example") or (EXAMPLES[FieldKind.TEXT] if code == "string_type" else "")
     if door == "mcp":
         label = "opportunityId" if place[0] == "path" else target

@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -25,7 +25,7 @@ from opentelemetry.trace import SpanKind
 
 from connector.clock import Clock
 from connector.service.auth.caller import Caller
-from connector.service.problems import Problem, RequestRefused, busy
+from connector.service.problems import MALFORMED, Problem, RequestRefused, busy
 from connector.service.schemas.field_values import repeated_name
 from connector.service.telemetry import REQUEST_SECONDS, Fact, Telemetry, mark_failed, traceparent
 
@@ -53,30 +53,29 @@ class Allowance:
         return values | ({"Retry-After": str(self.wait)} if self.wait else {})
 
 
+@dataclass(slots=True)
 class RateLimit:
     """Counts requests of connections; safe from several threads."""
 
-    def __init__(self, per_minute: int, clock: Clock) -> None:
-        self._capacity = per_minute
-        self._rate = per_minute / 60.0
-        self._clock = clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._lock = threading.Lock()
+    per_minute: int
+    clock: Clock
+    _left: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, connection: str) -> Allowance:
         """Take one request of `connection`; refused when `wait` is not 0."""
-        now = self._clock.monotonic()
+        now, rate = self.clock.monotonic(), self.per_minute / 60.0
         with self._lock:
-            left, since = self._left.pop(connection, (float(self._capacity), now))
-            left = min(float(self._capacity), left + (now - since) * self._rate)
+            left, since = self._left.pop(connection, (float(self.per_minute), now))
+            left = min(float(self.per_minute), left + (now - since) * rate)
             granted = left >= 1.0
             left -= granted
             self._left[connection] = (left, now)
             if len(self._left) > MOST_CONNECTIONS:
                 self._left.popitem(last=False)
-        reset = math.ceil((self._capacity - left) / self._rate)
-        wait = 0 if granted else max(1, math.ceil((1.0 - left) / self._rate))
-        return Allowance(self._capacity, int(left), reset, wait)
+        reset = math.ceil((self.per_minute - left) / rate)
+        wait = 0 if granted else max(1, math.ceil((1.0 - left) / rate))
+        return Allowance(self.per_minute, int(left), reset, wait)
 
 
 _log = logging.getLogger("connector.service.requests")
@@ -211,7 +210,7 @@ class RequestMiddleware:
                 Problem(
                     HTTPStatus.TOO_MANY_REQUESTS,
                     "too_many_requests",
-                    "This connection has sent too many requests in a minute.",
+                    "This connection has sent too many requests in a minute. Nothing was changed: send it again later.",
                 )
             )
 
@@ -223,7 +222,7 @@ class RequestMiddleware:
         except TimeoutError:
             raise RequestRefused(_SLOW) from None
         if body and (name := repeated_name(body)):
-            sentence = f"The request is malformed. body: it says {name} twice; say it once."
+            sentence = f"{MALFORMED} body: it says {name} twice; say it once."
             raise RequestRefused(Problem(HTTPStatus.BAD_REQUEST, "invalid_request", sentence))
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -270,19 +269,14 @@ _HANG_UP = {"Connection": "close"}
 _SLOW = Problem(
     HTTPStatus.REQUEST_TIMEOUT, "body_slow", "The request's body did not come in time. Send it again.", headers=_HANG_UP
 )
-_HOSTS = Problem(
-    HTTPStatus.BAD_REQUEST, "invalid_request", "The request is malformed. It names several hosts.", headers=_HANG_UP
-)
+_HOSTS = Problem(HTTPStatus.BAD_REQUEST, "invalid_request", f"{MALFORMED} It names several hosts.", headers=_HANG_UP)
 _PACKED = Problem(
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    "body_packed",
-    "Send the body as it is, without Content-Encoding.",
-    headers=_HANG_UP,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "body_packed", "Send the body without Content-Encoding.", headers=_HANG_UP
 )
 
 
 def _too_large(limit: int) -> Problem:
-    sentence = f"The request has more than the {limit} bytes that are accepted."
+    sentence = f"The request has more than the {limit:,} bytes that are accepted; nothing was changed. Send less text."
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", sentence, headers=_HANG_UP)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import responses
 from types import MappingProxyType
@@ -37,6 +37,8 @@ NO_STORE = (
     "The endpoint cannot use its store now. Send the same request again later: nothing is done twice. If it stays so, "
     "tell the administrator of the endpoint."
 )
+MALFORMED = "The request is malformed; nothing was changed."
+"""What a refusal begins with that is about the request itself."""
 RETRY_AFTER = 10
 """Seconds to wait where nobody said how long."""
 _SETTING = re.compile(r"(?:^|(?<=\. ))[A-Z](?=[^.]*\b(?:DATAVERSE|CONNECTOR)_[A-Z])")
@@ -106,7 +108,7 @@ def busy(code: str, message: str, seconds: float, status: int = HTTPStatus.SERVI
     return Problem(status, code, message, headers={"Retry-After": str(max(1, round(seconds + 0.499)))})
 
 
-_STATUS: tuple[tuple[type[ConnectorError], int, str], ...] = (
+STATUS: tuple[tuple[type[ConnectorError], int, str], ...] = (
     (InputError, HTTPStatus.BAD_REQUEST, "invalid_request"),
     (Unauthorized, HTTPStatus.FORBIDDEN, "organization_sign_in_refused"),
     (Forbidden, HTTPStatus.FORBIDDEN, "organization_forbids"),
@@ -133,17 +135,13 @@ def of_error(error: ConnectorError) -> Problem:
     if isinstance(error, LedgerError):  # its own words, on files and disks, are for the log
         return busy("store_unavailable", NO_STORE, RETRY_AFTER)
     status, code = next(
-        ((status, code) for kind, status, code in _STATUS if isinstance(error, kind)),
+        ((status, code) for kind, status, code in STATUS if isinstance(error, kind)),
         (HTTPStatus.SERVICE_UNAVAILABLE, "failed"),
     )
-    seconds = error.retry_after if isinstance(error, Throttled) else RETRY_AFTER
-    wait = (
-        {"Retry-After": str(max(1, round(seconds + 0.499)))}
-        if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
-        else {}
-    )
     fields = error.fields if isinstance(error, InputError) else ()
-    return Problem(status, code, labelled(str(error), fields), (*about(fields), *_ids(error)), wait)
+    failure = Problem(status, code, labelled(str(error), fields), (*about(fields), *_ids(error)))
+    seconds = error.retry_after if isinstance(error, Throttled) else RETRY_AFTER
+    return replace(failure, headers=busy("", "", seconds).headers) if failure.retryable else failure
 
 
 def about(fields: Sequence[str]) -> tuple[ErrorDetail, ...]:

@@ -73,7 +73,7 @@ def deliveries(folder: Path) -> Mapping[str, float]:
         store = SubscriptionStore(ledger.database)
         service = SubscriptionService(store, _SECRET, clock, Random(7).randbytes, PLATFORM_HOSTS)
         executors = DaemonExecutor(DESTINATIONS, "fast"), DaemonExecutor(FAILING_DESTINATIONS, "slow")
-        worker = DeliveryWorker(service, callbacks, _SECRET, clock, PLATFORM_HOSTS, *executors)
+        worker = DeliveryWorker(service, callbacks, Seal(_SECRET), clock, PLATFORM_HOSTS, *executors)
         ids = [
             service.subscribe("owner", "tenant", SubscribeBody.model_validate({"callbackUrl": url})).id for url in urls
         ]

@@ -179,7 +179,10 @@ def test_a_batch_of_reads_that_is_turned_away_is_not_tried_singly(status: int, k
 def test_the_decimals_of_amounts_are_read_where_they_are_needed(
     source: int | None, decimals: dict[UUID | None, int]
 ) -> None:
-    currencies = [{"transactioncurrencyid": str(UUID(int=n)), "currencyprecision": p} for n, p in ((1, 2), (2, 0))]
+    currencies = [
+        {"transactioncurrencyid": str(UUID(int=n)), "isocurrencycode": code, "currencyprecision": places}
+        for n, code, places in ((1, "EUR", 2), (2, "JPY", 0))
+    ]
     wire = organization()
     column = refused(403, "0x80040220") if source is None else ok({"Precision": 4, "PrecisionSource": source})
     wire.answers = {
@@ -191,6 +194,8 @@ def test_the_decimals_of_amounts_are_read_where_they_are_needed(
     definitions = metadata(wire)
     assert definitions.get(MetadataRequest(amounts=True)).decimals == decimals
     asked = len(wire.requests)
-    assert definitions.get(MetadataRequest(amounts=True)).decimals == decimals
-    assert definitions.get().decimals == {}
+    again = definitions.get(MetadataRequest(amounts=True))
+    assert again.decimals == decimals
+    assert again.currencies == ({} if source is None else {UUID(int=1): "EUR", UUID(int=2): "JPY"})
+    assert (definitions.get().decimals, definitions.get().currencies) == ({}, {})
     assert len(wire.requests) == asked

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from connector.service.app import _CODES
 from connector.service.operations.operation_results import FINAL
-from connector.service.problems import _STATUS
+from connector.service.problems import STATUS
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = ROOT / "scripts" / "deploy" / "README.md"
@@ -37,7 +37,7 @@ def codes() -> Iterator[str]:
                     yield code.value
     yield from _CODES.values()
     yield from (code for _, code in FINAL.values())
-    yield from (code for _, _, code in _STATUS)
+    yield from (code for _, _, code in STATUS)
 
 
 def test_every_code_stands_in_the_catalogue() -> None:

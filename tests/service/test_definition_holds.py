@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Any
+from urllib.parse import quote as encoded
 from uuid import UUID
 
 import jsonschema
@@ -129,6 +130,10 @@ def test_every_optional_field_may_be_left_empty(stage: Stage, empty: str | None)
     ("field", "value"),
     [
         ("outcome", " Won "),
+        ("outcome", "\u200ewon\u200b"),
+        ("closedOn", "\u202a2026-01-31\u202c"),
+        ("actualRevenue", "12500.50\ufeff"),
+        ("competitor", "\u200b\xa0"),
         ("status", "3"),
         ("status", 3),
         ("status", "won"),
@@ -149,7 +154,7 @@ def test_values_are_taken_as_flows_make_them(stage: Stage, field: str, value: ob
         assert date.fromisoformat(seen["closedOn"]) == date(2026, 1, 31)
 
 
-def addresses(id_: UUID) -> list[str]:
+def addresses(id_: UUID, host: str) -> list[str]:
     return [
         f"{{{id_}}}",
         str(id_).upper(),
@@ -157,15 +162,16 @@ def addresses(id_: UUID) -> list[str]:
         f"%22{id_}%22",
         f"opportunities({id_})",
         f"%2Fopportunities({id_})",
-        f"https%3A%2F%2Forg.crm4.dynamics.com%2Fapi%2Fdata%2Fv9.2%2Fopportunities({id_})",
-        f"https%3A%2F%2Forg.crm4.dynamics.com%2Fmain.aspx%3Fappid%3D1%26pagetype%3Dentityrecord%26etn%3Dopportunity%26id%3D{id_}",
+        f"%E2%80%8E{id_}%E2%80%8B",
+        f"https%3A%2F%2F{host}%2Fapi%2Fdata%2Fv9.2%2Fopportunities({id_})",
+        f"https%3A%2F%2F{host}%2Fmain.aspx%3Fappid%3D1%26pagetype%3Dentityrecord%26etn%3Dopportunity%26id%3D{id_}",
     ]
 
 
 def test_an_opportunity_is_named_by_its_id_or_by_any_of_its_addresses(stage: Stage) -> None:
     opportunity = stage.opportunity(1)
     with stage.client() as client:
-        for address in addresses(opportunity):
+        for address in addresses(opportunity, stage.embedded.url.removeprefix("https://")):
             answer = client.get(f"/opportunities/{address}")
             assert answer.status_code == 200, address
             assert answer.json()["opportunityId"] == str(opportunity)
@@ -175,9 +181,63 @@ def test_an_opportunity_is_named_by_its_id_or_by_any_of_its_addresses(stage: Sta
     assert "accounts" in other.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("field", ["", "winningQuote", "winning_quote", "competitor"])
+def test_the_address_of_another_organization_is_refused_since_a_copy_has_the_same_ids(stage: Stage, field: str) -> None:
+    opportunity = stage.opportunity(2)
+    quote, elsewhere = UUID(int=opportunity.int + 1), "https://copy.crm4.dynamics.com/main.aspx?etn={}&id={}"
+    tables = {"": ("opportunity", opportunity), "competitor": ("competitor", UUID(int=5))}
+    address = elsewhere.format(*tables.get(field, ("quote", quote)))
+    path = encoded(address, safe="") if not field else str(opportunity)
+    body = {"outcome": "lost", "description": address} | ({field: address} if field else {})
+    with stage.client() as client:
+        answers = [client.post(f"/opportunities/{path}/{verb}", json=body) for verb in ("close", "plan")]
+        answers += [] if field else [client.get(f"/opportunities/{path}"), client.post(f"/opportunities/{path}/reopen")]
+        for answer in answers:
+            message = answer.json()["error"]["message"]
+            assert (answer.status_code, "nothing was changed" in message) == (400, True), message
+            assert "is of copy.crm4.dynamics.com, and this connection is to org.emulator.invalid" in message
+        assert client.post(f"/opportunities/{opportunity}/plan", json={**body, field: ""} if field else body).json()
+    assert stage.state(opportunity)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["opportunities//close", "opportunities//plan", "opportunities/", "operations//cancel"]
+)
+def test_an_empty_part_of_an_address_is_told(stage: Stage, path: str) -> None:
+    with stage.client() as client:
+        answer = client.post(f"/{path}", json={"outcome": "won"})
+    message = answer.json()["error"]["message"]
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_such_path")
+    assert message.startswith("A part of this address is empty, so nothing was changed. Say which opportunity")
+    assert "triggerOutputs()?['body/opportunityid']" in message
+
+
+def test_an_amount_has_its_currency(stage: Stage) -> None:
+    opportunity = stage.opportunity()
+    world = stage.embedded.emulator.organization
+    with stage.embedded.emulator.lock, world.store.transaction():
+        (currency,) = world.store.rows(
+            "SELECT transactioncurrencyid FROM transactioncurrency WHERE isocurrencycode = 'EUR'"
+        )
+        world.store.execute(
+            "UPDATE opportunity SET estimatedvalue = 100, transactioncurrencyid = ? WHERE opportunityid = ?",
+            (*currency, str(opportunity)),
+        )
+    with stage.client() as client:
+        seen = client.get(f"/opportunities/{opportunity}").json()
+    assert (seen["estimatedValue"], seen["currency"]) == (100.0, "EUR")
+
+
 @pytest.mark.parametrize(
     ("body", "label", "rest"),
     [
+        (
+            {"outcome": "won", "closedOn": 46356},
+            "Close Date",
+            "DateTime Format of the action that reads it to ISO 8601",
+        ),
+        ({"outcome": "won", "closedOn": "46356.5"}, "Close Date", "formatDateTime"),
+        ({}, "Outcome: it is missing; say won or lost", "nothing was changed"),
         ({"outcome": "won", "closedOn": 0}, "Close Date", "formatDateTime(utcNow(), 'yyyy-MM-dd')"),
         ({"outcome": "won", "closedOn": 1769817600}, "Close Date", "formatDateTime"),
         ({"outcome": "sold"}, "Outcome", "won or lost"),

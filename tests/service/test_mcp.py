@@ -282,7 +282,7 @@ def test_an_agent_is_told_its_own_names_and_no_expression_of_a_flow(
     asked = {"opportunityId": str(stage.opportunity()), "outcome": "won", "confirmed": True, argument: value}
     with stage.client() as client:
         result = call(client, "close_opportunity_with_quotes", **asked)
-    assert result["structuredContent"]["message"] == f"The request is malformed. {message}"
+    assert result["structuredContent"]["message"] == f"The request is malformed; nothing was changed. {message}"
     assert "xpression" not in str(result)
 
 

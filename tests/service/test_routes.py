@@ -249,7 +249,7 @@ def test_a_number_that_is_none_is_told_in_the_makers_words(stage: Stage) -> None
         top = client.get("/operations?top=many").json()["error"]["message"]
         body = {"callbackUrl": "https://prod-1.westus.logic.azure.com/x", "minimumRevenue": True}
         revenue = client.post("/subscriptions", json=body).json()["error"]["message"]
-    assert top == "The request is malformed. top: it is not a whole number, as 50."
+    assert top == "The request is malformed; nothing was changed. Top: it is not a whole number, as 50."
     assert "Minimum Revenue: it is not a number; write it with a point" in revenue
 
 
@@ -561,7 +561,7 @@ def test_a_request_that_names_several_hosts_is_400(stage: Stage) -> None:
             f"/opportunities/{stage.opportunity()}", headers=[("Host", "a.example"), ("Host", "b.example")]
         )
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
-    assert answer.json()["error"]["message"] == "The request is malformed. It names several hosts."
+    assert answer.json()["error"]["message"] == "The request is malformed; nothing was changed. It names several hosts."
 
 
 def test_what_is_to_be_done_about_settings_is_told_as_the_hosts_part() -> None:

@@ -33,6 +33,7 @@ from connector.service.auth.caller import Caller
 from connector.service.auth.token_validator import KeyNotCached, SigningKeys
 from connector.service.dependencies import Dependencies
 from connector.service.operations import worker_pool
+from connector.service.operations.status_links import Seal
 from connector.service.operations.waiting import TENANT_SHARE, DaemonExecutor
 from connector.service.schemas.request_models import SubscribeBody
 from connector.service.service_options import Access
@@ -377,7 +378,7 @@ def test_a_silent_organization_keeps_no_other_from_being_asked_what_has_changed(
         body = SubscribeBody.model_validate({"callbackUrl": "https://prod-1.westeurope.logic.azure.com/1"})
         for tenant in ("silent", "other"):
             service.subscribe("owner", tenant, body)
-        notifier = Notifier(service, lambda _tenant: cast("Any", None), b"s" * 32, clock, Random(7).randbytes)
+        notifier = Notifier(service, lambda _tenant: cast("Any", None), Seal(b"s" * 32), clock, Random(7).randbytes)
         tracker = ChangeTracker(service, notifier, changes, clock)
         round_ = threading.Thread(target=tracker.round)
         round_.start()
@@ -430,7 +431,7 @@ def test_subscribers_are_told_though_others_hang(tmp_path: Path) -> None:
         secret = b"a secret of at least some bytes, thirty-two"
         service = SubscriptionService(store, secret, clock, Random(7).randbytes, PLATFORM_HOSTS)
         executors = DaemonExecutor(DESTINATIONS, "fast"), DaemonExecutor(4, "slow")
-        worker = DeliveryWorker(service, network, secret, clock, PLATFORM_HOSTS, *executors)
+        worker = DeliveryWorker(service, network, Seal(secret), clock, PLATFORM_HOSTS, *executors)
         for callback in callbacks:
             subscribed = service.subscribe("owner", "tenant", SubscribeBody.model_validate({"callbackUrl": callback}))
             sealed = service._seal.close("{}", f"{subscribed.id}.event", Random(7).randbytes(12))

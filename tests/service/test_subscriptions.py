@@ -22,14 +22,24 @@ from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
 from connector.closing.close import fulfil
-from connector.closing.model import CloseActivity, Intent, OpportunityState, Outcome, Snapshot
-from connector.closing.organization import Organization
+from connector.closing.model import (
+    CloseActivity,
+    Intent,
+    OpportunityState,
+    OrganizationMetadata,
+    Outcome,
+    Report,
+    ReportStatus,
+    Snapshot,
+)
+from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import Broken, NotSent, Unanswered
 from connector.handler import Request, Response
 from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
 from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.auth.caller import Caller, CallerKind
+from connector.service.operations.status_links import Seal
 from connector.service.operations.waiting import DaemonExecutor, Waiter
 from connector.service.problems import RequestRefused
 from connector.service.schemas.request_models import SubscribeBody
@@ -44,6 +54,7 @@ from tests.service.messages import KEY, KEYS, win_message
 
 TENANT, OWNER = "11111111-1111-1111-1111-111111111111", "user:t:1"
 CALLBACK = "https://prod-1.westeurope.logic.azure.com/workflows/1/triggers/2?sp=%2Frun&sig=SECRETSIGNATURE"
+KRONA = UUID(int=0x5E4)
 CALLBACKS = (f"{CALLBACK}{number}" for number in itertools.count())
 
 
@@ -68,6 +79,13 @@ class Sales:
 
     inner: SmallOrganization = field(default_factory=lambda: organization([1, 2]))
     fails: bool = False
+    currencies_fail: bool = False
+
+    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
+        assert needs == MetadataRequest(amounts=True)
+        if self.fails or self.currencies_fail:
+            raise Broken("The organization failed.", status=500)
+        return replace(self.inner.metadata(), currencies={KRONA: "SEK"})
 
     def observe(
         self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
@@ -85,12 +103,14 @@ class Sales:
         made = CloseActivity(UUID(int=number), OPPORTUNITY_ID, completed=True, created_on=moment)
         inner.rows.activities[:] = [a for a in inner.rows.activities if a.id.int < 1000] + [made]  # ours alone
         amount, day = Decimal(revenue), date(2026, 1, 31)
-        inner.rows.opportunity = replace(inner.rows.opportunity, actual_value=amount, actual_close_date=day)
+        inner.rows.opportunity = replace(
+            inner.rows.opportunity, actual_value=amount, actual_close_date=day, currency_id=KRONA
+        )
 
 
 def worker_for(subscriptions: SubscriptionService, http: Any, secret: bytes, clock: Any, hosts: Any) -> DeliveryWorker:
     return DeliveryWorker(
-        subscriptions, http, secret, clock, hosts, DaemonExecutor(4, "fast"), DaemonExecutor(4, "slow")
+        subscriptions, http, Seal(secret), clock, hosts, DaemonExecutor(4, "fast"), DaemonExecutor(4, "slow")
     )
 
 
@@ -109,11 +129,16 @@ class Room:
         self.subscriptions = SubscriptionService(
             SubscriptionStore(self.database), secret, clock, entropy, PLATFORM_HOSTS
         )
-        self.notifier = Notifier(self.subscriptions, lambda _: cast("Organization", self.sales), secret, clock, entropy)
+        self.notifier = Notifier(
+            self.subscriptions, lambda _: cast("Organization", self.sales), Seal(secret), clock, entropy
+        )
         self.delivery_worker = worker_for(self.subscriptions, self.flows, secret, clock, PLATFORM_HOSTS)
         self.changed: list[ChangedOpportunities] = []
         self.asked: list[tuple[str, str | None]] = []
         self.tracker = ChangeTracker(self.subscriptions, self.notifier, self.changes, clock)
+
+    def organization_of_caller(self) -> Organization:
+        return cast("Organization", self.sales)
 
     def changes(self, tenant: str, token: str | None) -> ChangedOpportunities:
         self.asked.append((tenant, token))
@@ -157,13 +182,28 @@ def test_a_flow_that_subscribes_is_told_of_a_close(room: Room) -> None:
     assert delivered(room.delivery_worker) == 0
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_an_amount_is_told_with_its_currency_and_without_where_that_cannot_be_read(room: Room, *, own: bool) -> None:
+    room.subscribe()
+    for number, room.sales.currencies_fail in enumerate((False, True)):
+        room.sales.close()
+        if own:
+            snapshot = room.sales.inner.observe([OPPORTUNITY_ID], activities=True)[OPPORTUNITY_ID]
+            report = Report(OPPORTUNITY_ID, ReportStatus.CLOSED, after=snapshot)
+            assert room.notifier.announce_own(TENANT, report, f"op{number}", room.organization_of_caller) == 1
+        else:
+            assert room.announce() == 1
+    delivered(room.delivery_worker)
+    assert [(event.actual_revenue, event.currency) for event in room.events()] == [(100.0, "SEK"), (100.0, None)]
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(("own", "webhook", "tracking"))))
 def test_a_close_that_is_noticed_three_times_is_told_once(room: Room, order: tuple[str, ...]) -> None:
     room.subscribe()
     intent = Intent(OPPORTUNITY_ID, Outcome.WON, key="k")
     report = fulfil(room.sales.inner, intent, pause=lambda _: None, chance=lambda: 0.0)
     notice = {
-        "own": lambda: room.notifier.announce_own(TENANT, report, "op1"),
+        "own": lambda: room.notifier.announce_own(TENANT, report, "op1", room.organization_of_caller),
         "webhook": lambda: room.announce("dataverse_webhook"),
         "tracking": lambda: room.announce("change_tracking"),
     }
@@ -178,7 +218,7 @@ def test_what_was_closed_before_is_not_told_again_as_our_own(room: Room) -> None
     intent = Intent(OPPORTUNITY_ID, Outcome.WON, key="k")
     fulfil(room.sales.inner, intent, pause=lambda _: None, chance=lambda: 0.0)
     again = fulfil(room.sales.inner, replace(intent, key="k2"), pause=lambda _: None, chance=lambda: 0.0)
-    assert room.notifier.announce_own(TENANT, again, "op2") == 0
+    assert room.notifier.announce_own(TENANT, again, "op2", room.organization_of_caller) == 0
 
 
 def test_subscribing_again_renews_and_does_not_double(room: Room, clock: VirtualClock) -> None:

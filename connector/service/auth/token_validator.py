@@ -143,12 +143,8 @@ def keys_unavailable() -> Problem:
 LEEWAY = 60.0
 """Seconds by which the clocks of Entra and this machine may differ."""
 _SIGNATURE_ONLY: Options = {
-    "verify_exp": False,
-    "verify_nbf": False,
-    "verify_iat": False,
-    "verify_aud": False,
-    "verify_iss": False,
-}
+    "verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False, "verify_iss": False,
+}  # fmt: skip
 """The claims are checked here, by the clock that was given and by all rules at one place."""
 LONGEST_NAME = 100
 _NAMES = ("name", "preferred_username", "upn", "unique_name", "app_displayname")

@@ -62,7 +62,8 @@ _WISH: Json = {field.wire_name: _schema(field) for field in HOSTED_FIELDS if fie
 """What agents may ask of a close."""
 _STEPS: Json = {"type": "array", "items": {"type": "object"}, "description": "Every write and what came of it."}
 _QUOTES: Json = {"type": "array", "items": {"type": "object"}, "description": "Each quote and what came of it."}
-_MESSAGE: Json = {"type": "string", "description": "What happened or is wrong, as a sentence."}
+_ALWAYS: Json = {"message": {"type": "string", "description": "What happened or is wrong, as a sentence."}}
+_FAILED: Json = {"code": {"type": "string", "description": "A stable code of what is wrong."}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Tool:
     @property
     def output_schema(self) -> Json:
         """Return the schema of the structured answer; only the sentence is always there, in failures too."""
-        return _object(dict(self.outputs), ["message"])
+        return _object(_ALWAYS | dict(self.outputs) | _FAILED, ["message"])
 
     @property
     def hints(self) -> Mapping[str, bool]:
@@ -112,7 +113,6 @@ def _object(properties: Json, required: list[str]) -> Json:
 
 
 _CLOSED: Json = {
-    "message": _MESSAGE,
     "result": {
         "type": "string",
         "description": "One of closed, already_closed, partial, running, unconfirmed, failed.",
@@ -122,7 +122,6 @@ _CLOSED: Json = {
     "operationId": {"type": "string", "description": "The id of the operation; call get_operation while it runs."},
     "quotes": _QUOTES,
     "steps": _STEPS,
-    "code": {"type": "string", "description": "A stable code of what is wrong."},
 }
 _CONFIRM: Json = {
     "type": "boolean",
@@ -146,13 +145,11 @@ TOOLS = (
         {**_NAMED, **_WISH},
         ("opportunityId", "outcome"),
         {
-            "message": _MESSAGE,
             "result": {"type": "string", "description": "One of planned, already_closed, refused, failed."},
             "digest": {"type": "string", "description": "Identifies the plan."},
             "opportunityId": _OPPORTUNITY,
             "quotes": _QUOTES,
             "steps": _STEPS,
-            "code": {"type": "string", "description": "A stable code of what is wrong."},
         },
         reads=True,
     ),
@@ -194,12 +191,10 @@ TOOLS = (
         _NAMED,
         ("opportunityId",),
         {
-            "message": _MESSAGE,
             "opportunityId": _OPPORTUNITY,
             "state": {"type": "string", "description": "One of open, won, lost."},
             "openQuotes": {"type": "integer", "description": "How many quotes are draft or active."},
             "quotes": _QUOTES,
-            "code": {"type": "string", "description": "A stable code of what is wrong."},
         },
         reads=True,
     ),

@@ -16,7 +16,7 @@ from connector.closing.model import Outcome
 from connector.closing.report import failure_lines
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind, JobState
 from connector.ledger.operation_store import StoredOperation
-from connector.service.problems import SIGN_IN_AGAIN, Problem, about, challenge, labelled, with_labels
+from connector.service.problems import SIGN_IN_AGAIN, STATUS, Problem, about, challenge, labelled, with_labels
 from connector.service.schemas.response_models import (
     CloseResult,
     ErrorDetail,
@@ -41,15 +41,9 @@ _DONE = frozenset(
     {ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED, ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN, ItemStatus.UNDONE}
 )
 FINAL: Mapping[str, tuple[int, str]] = {
-    "InputError": (HTTPStatus.BAD_REQUEST, "invalid_request"),
-    "NotFound": (HTTPStatus.NOT_FOUND, "not_found"),
-    "Forbidden": (HTTPStatus.FORBIDDEN, "organization_forbids"),
-    "Unauthorized": (HTTPStatus.FORBIDDEN, "organization_sign_in_refused"),
     "SignInAgain": (HTTPStatus.UNAUTHORIZED, "sign_in_again"),
     "SignInError": (HTTPStatus.FORBIDDEN, "organization_sign_in_failed"),
-    "Stale": (HTTPStatus.PRECONDITION_FAILED, "changed_meanwhile"),
-    "Malformed": (HTTPStatus.BAD_REQUEST, "invalid_request"),
-    "Rejected": (HTTPStatus.CONFLICT, "organization_refused"),
+    **{kind.__name__: (status, code) for kind, status, code in STATUS if status < HTTPStatus.TOO_MANY_REQUESTS},
 }
 CANCELED_SENTENCE = "The operation was canceled before it changed anything."
 CANCELED_LATER = (

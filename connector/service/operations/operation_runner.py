@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from opentelemetry.trace import Span, SpanKind
 
@@ -17,7 +18,7 @@ from connector.closing.close import fulfil
 from connector.closing.identity import is_made_under
 from connector.closing.intent import AnyIntent
 from connector.closing.model import Report, ReportStatus
-from connector.closing.organization import LookupOrganization
+from connector.closing.organization import LookupOrganization, Organization
 from connector.closing.report import audit_data, report_data
 from connector.errors import ConnectorError, NotConverged, SignInError, Throttled, Unanswered
 from connector.ledger.claims import Worker
@@ -57,7 +58,7 @@ class OperationRunner:
     options: ServiceOptions
     dependencies: Dependencies
     pause: Callable[[float], None]
-    announce: Callable[[str, Report, str], object]
+    announce: Callable[[str, Report, str, Callable[[], Organization]], object]
 
     @property
     def clock(self) -> Clock:
@@ -99,7 +100,8 @@ class OperationRunner:
             span.set_attributes({"connector.result": "put off", "connector.reason": type(cause).__name__})
             self._put_off(worker, job, item, cause)
             return
-        self.announce(caller.tenant_id, report, job.name)  # before the end: after a crash in between, once more
+        organization = partial(self.dependencies.organizations.organization, caller)
+        self.announce(caller.tenant_id, report, job.name, organization)  # before the end: after a crash, once more
         reason = GAVE_UP if passing else _reason(report, cause)
         status = ItemStatus(report.status.value)
         entry = {"run": job.options.get("run_id", ""), "attempt": item.attempts, **audit_data(report, item.intent)}

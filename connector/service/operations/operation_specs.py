@@ -16,10 +16,10 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Body, FastAPI, Header, Path, Query
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic.config import JsonDict
-from starlette.convertors import Convertor, register_url_convertor
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from connector.closing.model import Outcome
-from connector.service.schemas.field_values import ADVANCED, IMPORTANT, is_empty, lowered
+from connector.service.schemas.field_values import ADVANCED, IMPORTANT, is_empty, lowered, trimmed
 from connector.service.schemas.request_models import LONGEST_KEY, CloseBody, PlanBody, ReopenBody, SubscribeBody
 from connector.service.schemas.response_models import (
     CloseColumns,
@@ -38,8 +38,9 @@ _ENCODED: JsonDict = {"x-ms-url-encoding": "single"}
 _ENCODED_TWICE: JsonDict = {"x-ms-url-encoding": "double"}
 
 # A key may have a slash: it travels encoded twice, since a server decodes the path once before it looks for the route.
-OpportunityPath = Annotated[str, BeforeValidator(unquote), Path(alias="id", title="Opportunity", description="The id "
-    "of the opportunity, as a trigger or row of Dataverse gives it, its address, or its key.",
+OpportunityPath = Annotated[str, BeforeValidator(lambda text: trimmed(unquote(text))), Path(alias="id",
+    title="Opportunity", description="The id of the opportunity, as a trigger or row of Dataverse gives it, its "
+    "address, or its key.",
     json_schema_extra=_ENCODED_TWICE | IMPORTANT)]  # fmt: skip
 OpportunityKey = Annotated[Annotated[str, Field(max_length=128)] | None,
     BeforeValidator(lambda value: None if is_empty(value) else value),
@@ -75,8 +76,8 @@ FAILURES: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "The token is missing, expired or not for this endpoint. Sign in to the connection again.",
     HTTPStatus.FORBIDDEN: "The tenant, application or user is not allowed to do this.",
     HTTPStatus.NOT_FOUND: "There is no such record, or the signed-in user may not see it.",
-    HTTPStatus.CONFLICT: "The state of the record forbids it: it is closed with the other outcome, or a quote "
-    "cannot be closed.",
+    HTTPStatus.CONFLICT: "The state of the record forbids it: it is closed with the other outcome, or a quote cannot "
+    "be closed. Or several records have the key that was given.",
     HTTPStatus.PRECONDITION_FAILED: "The plan is no longer the one that was approved. Make a new plan.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request is larger than the endpoint accepts.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The idempotency key was used before for another request.",
@@ -149,14 +150,8 @@ class OperationSpec:
 
 
 _INTERNAL = {"x-ms-visibility": "internal"}
-_READ = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
-_WRITE = (
-    *_READ,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.PRECONDITION_FAILED,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-)
+_READ = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+_WRITE = (*_READ, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 _TABLE = (
     OperationSpec("CloseOpportunity", "POST", "/opportunities/{id}/close", "Close an opportunity with its quotes",
@@ -184,14 +179,14 @@ _TABLE = (
         CloseColumns, failures=(HTTPStatus.BAD_REQUEST,), extra=_INTERNAL),
     OperationSpec("GetOperation", "GET", "/operations/{id}", "Get the result of an operation",
         "This operation waits until an accepted operation has ended, and returns its result.",
-        CloseResult, waits=True, failures=(*_READ, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
+        CloseResult, waits=True, failures=(*_READ, HTTPStatus.PRECONDITION_FAILED),
         extra={"x-ms-visibility": "advanced"}),
     OperationSpec("ListOperations", "GET", "/operations", "List operations",
         "This operation lists the operations of the signed-in user, the latest first.",
         OperationList, failures=(HTTPStatus.BAD_REQUEST,), extra={"x-ms-visibility": "advanced"}),
     OperationSpec("CancelOperation", "POST", "/operations/{id}/cancel", "Cancel an operation",
         "This operation cancels an operation that waits for its turn, or to be tried again.",
-        OperationView, failures=(*_READ, HTTPStatus.CONFLICT),
+        OperationView, failures=_READ,
         extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True}),
     OperationSpec("SubscribeOpportunityClosed", "POST", "/subscriptions", "When an opportunity is closed",
         "This operation triggers when an opportunity is closed as won or lost, by this connector or by anybody else.",
@@ -212,18 +207,10 @@ OPERATIONS: Mapping[str, OperationSpec] = {operation.id: operation for operation
 """Every operation of the connector, by id."""
 
 
-class RecordPath(Convertor[str]):
+class RecordPath(PathConvertor):
     """What names a record in a path: an id, or an address, which has slashes; not the verb behind it."""
 
     regex = ".+?(?<!/close)(?<!/plan)(?<!/reopen)"
-
-    def convert(self, value: str) -> str:
-        """Return the text."""
-        return value
-
-    def to_string(self, value: str) -> str:
-        """Return the text."""
-        return value
 
 
 register_url_convertor("record", RecordPath())

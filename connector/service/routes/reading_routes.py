@@ -13,10 +13,11 @@ from fastapi import APIRouter, Request, Response
 from connector.clock import Clock
 from connector.closing.close import preview
 from connector.closing.goal import missing
-from connector.closing.model import OrganizationMetadata, Outcome, Quote, QuoteState, Refusal, Snapshot, StatusReason
+from connector.closing.model import OrganizationMetadata, Outcome, QuoteState, Refusal, Snapshot, StatusReason
+from connector.closing.organization import MetadataRequest
 from connector.closing.plan import CLOSED_STATE
 from connector.closing.reasons import REVISED, closed_quote_default
-from connector.closing.record_keys import one_of
+from connector.closing.record_keys import one_of, organization_host
 from connector.closing.report import preview_data
 from connector.closing.request import parse_request
 from connector.errors import InputError
@@ -36,7 +37,7 @@ from connector.service.operations.operation_specs import (
 from connector.service.operations.waiting import Waiter, WaitKind
 from connector.service.problems import RETRY_AFTER, Problem, RequestRefused, busy, declined, with_labels
 from connector.service.routes.operation_routes import caller_of, json_response, patience
-from connector.service.schemas.field_values import read_opportunity
+from connector.service.schemas.field_values import read_opportunity, refuse_elsewhere
 from connector.service.schemas.request_models import PlanBody
 from connector.service.schemas.response_models import (
     CloseColumns,
@@ -46,6 +47,7 @@ from connector.service.schemas.response_models import (
     QuoteView,
     StatusReasons,
     StatusReasonView,
+    amount,
 )
 from connector.service.service_options import ServiceOptions
 
@@ -93,10 +95,13 @@ class ReadingRoutes:
 
         Raises RequestRefused: 404 where there is none, 409 where there are several, which are named.
         """
+        caller = caller_of(request)
+        asks = request.method == "POST" and await request.body()
+        body = await request.json() if asks else None  # read and checked already
+        refuse_elsewhere(organization_host(self.organizations.address(caller)), opportunity, body)
         named = read_opportunity(opportunity, column)
         if isinstance(named, UUID):
             return named
-        caller = caller_of(request)
         by_key = await self._from_organization(
             request, lambda: self.organizations.organization(caller).look_up([named])
         )
@@ -104,12 +109,9 @@ class ReadingRoutes:
         try:
             return one_of(named, matches)
         except InputError as error:
-            status, code = (
-                (HTTPStatus.CONFLICT, "opportunity_ambiguous")
-                if matches
-                else (HTTPStatus.NOT_FOUND, "opportunity_unknown")
-            )
-            raise declined(status, code, str(error)) from None
+            if matches:
+                raise declined(HTTPStatus.CONFLICT, "opportunity_ambiguous", str(error)) from None
+            raise declined(HTTPStatus.NOT_FOUND, "opportunity_unknown", str(error)) from None
 
     async def reasons(
         self, request: Request, outcome: OutcomeQuery = None, table: ReasonsTable = "opportunity"
@@ -173,7 +175,7 @@ class ReadingRoutes:
         snapshot = organization.observe([opportunity_id]).get(opportunity_id)
         if snapshot is None:
             raise missing(opportunity_id)
-        return _view(snapshot, organization.metadata())
+        return _view(snapshot, organization.metadata(MetadataRequest(amounts=True)))
 
 
 def _late(stopped: float) -> Problem:
@@ -217,21 +219,12 @@ def _view(snapshot: Snapshot, metadata: OrganizationMetadata) -> OpportunityView
         state=opportunity.state.name.lower(),  # type: ignore[arg-type]  # the same words
         status=opportunity.status,
         status_label=_label(status) if status else "",
-        estimated_value=None if opportunity.estimated_value is None else float(opportunity.estimated_value),
-        actual_value=None if opportunity.actual_value is None else float(opportunity.actual_value),
+        estimated_value=amount(opportunity.estimated_value),
+        actual_value=amount(opportunity.actual_value),
+        currency=metadata.currencies.get(opportunity.currency_id),
         closed_on=opportunity.actual_close_date,
         open_quotes=sum(quote.state in (QuoteState.DRAFT, QuoteState.ACTIVE) for quote in snapshot.quotes),
-        quotes=[_quote_view(quote) for quote in snapshot.quotes],
-    )
-
-
-def _quote_view(quote: Quote) -> QuoteView:
-    return QuoteView(
-        quote_id=quote.id,
-        name=quote.name,
-        number=quote.number,
-        state=quote.state.name.lower(),  # type: ignore[arg-type]  # the same words
-        status=quote.status,
+        quotes=[QuoteView.of(quote) for quote in snapshot.quotes],
     )
 
 

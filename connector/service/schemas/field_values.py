@@ -19,12 +19,18 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from connector.closing.field import CloseField, FieldKind
-from connector.closing.intent import OPPORTUNITY_ID
+from connector.closing.intent import HOSTED_FIELDS, OPPORTUNITY_ID
 from connector.closing.record_keys import OPPORTUNITY, RecordKey, address_in
 from connector.closing.request import read_value
 
+_RECORDS = [field for field in HOSTED_FIELDS if field.kind is FieldKind.RECORD_NAME]
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.@]{0,149}")
+_UNSEEN = re.compile("^[{0}]+|[{0}]+$".format(r"\s\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"))
+"""Marks that come along with what is copied out of mails, chats and spreadsheets."""
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?")
+
+_NUMBER = re.compile(r"\d{5}(?:\.\d*)?")
+"""A day as Excel counts them."""
 
 EXAMPLES: Mapping[FieldKind, str] = {
     FieldKind.OUTCOME: "An expression that makes it: if(equals(variables('won'), true), 'won', 'lost')",
@@ -39,9 +45,14 @@ EXAMPLES: Mapping[FieldKind, str] = {
 }
 
 
+def trimmed(text: str) -> str:
+    """Return a text without what nobody sees at its ends: blanks, and marks of direction or without a width."""
+    return _UNSEEN.sub("", text)
+
+
 def is_empty(value: object) -> bool:
     """Return whether a value is none: what a designer sends for a field that was left empty."""
-    return value is None or value == {} or (isinstance(value, str) and not value.strip())
+    return value is None or value == {} or (isinstance(value, str) and not trimmed(value))
 
 
 class _RepeatedName(Exception):
@@ -84,8 +95,12 @@ def read_field(field: CloseField, value: object) -> object:
     example = example.replace("TABLE", field.table)
     if isinstance(value, list | dict):
         raise _wrong(field, f"it is {'a list' if isinstance(value, list) else 'an object'}; give one value", example)
+    if isinstance(value, str) and field.kind is not FieldKind.TEXT:
+        value = trimmed(value)
+    if field.kind is FieldKind.DAY and _NUMBER.fullmatch(str(value)):
+        example += ". Of a table in Excel: set DateTime Format of the action that reads it to ISO 8601"
     try:
-        if field.kind is FieldKind.DAY and (moment := _MOMENT.fullmatch(str(value).strip())):
+        if field.kind is FieldKind.DAY and (moment := _MOMENT.fullmatch(str(value))):
             value = moment[1]
         return read_value(field, value)
     except ValueError as error:
@@ -117,25 +132,41 @@ def read_opportunity(text: str, column: str | None) -> UUID | RecordKey:
     Raises RequestValidationError.
     """
     if column and address_in(text) is None:
-        return RecordKey(OPPORTUNITY, column.strip(), text.strip())
+        return RecordKey(OPPORTUNITY, trimmed(column), text)
     try:
         id_ = read_field(OPPORTUNITY_ID, text)
     except PydanticCustomError as error:
-        problem = {
-            "type": error.type,
-            "loc": ("path", "id"),
-            "msg": error.message(),
-            "input": text,
-            "ctx": error.context,
-        }
-        raise RequestValidationError([problem]) from None
+        raise _malformed(error, ("path", "id"), text) from None
     assert isinstance(id_, UUID)
     return id_
 
 
+def refuse_elsewhere(ours: str, opportunity: str, body: object) -> None:
+    """Raise RequestValidationError for an address that is not of the host `ours`: a copy has the ids of the original.
+
+    `opportunity` is what the path names it by, `body` the request's JSON.
+    """
+    values = body if isinstance(body, dict) else {}
+    named = [(field, ("body", name)) for field in _RECORDS for name in (field.wire_name, field.name)]
+    for field, place in [(OPPORTUNITY_ID, ("path", "id")), *named]:
+        text = opportunity if place[0] == "path" else values.get(place[1])
+        address = address_in(text) if isinstance(text, str) else None
+        if address and address.host not in ("", ours):
+            problem = (
+                f"the address is of {address.host[:100]}, and this connection is to {ours}. A copy of an organization "
+                "has the same ids: see which one is meant, or give the id alone"
+            )
+            raise _malformed(_wrong(field, problem), place, text)
+
+
+def _malformed(error: PydanticCustomError, place: tuple[str, str], text: object) -> RequestValidationError:
+    problem = {"type": error.type, "loc": place, "msg": error.message(), "input": text, "ctx": error.context}
+    return RequestValidationError([problem])
+
+
 def lowered(value: object) -> object:
     """Return a choice without blanks around it and in lower case; None for none."""
-    return None if is_empty(value) else value.strip().lower() if isinstance(value, str) else value
+    return None if is_empty(value) else trimmed(value).lower() if isinstance(value, str) else value
 
 
 IMPORTANT: JsonDict = {"x-ms-visibility": "important"}

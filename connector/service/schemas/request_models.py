@@ -208,5 +208,8 @@ class SubscribeBody(RequestModel):
         shown=IMPORTANT | _named("any", "won", "lost"),
     )
     minimum_revenue: Annotated[Decimal, Field(ge=0, le=LARGEST_AMOUNT)] | None = described(
-        "Minimum Revenue", "Notifies only of opportunities with at least this actual revenue.", None, shown=ADVANCED
+        "Minimum Revenue",
+        "Notifies only of opportunities with at least this actual revenue, in the currency of each.",
+        None,
+        shown=ADVANCED,
     )

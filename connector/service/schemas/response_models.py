@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
@@ -10,8 +11,15 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from connector.closing.model import Outcome
+from connector.closing.model import Outcome, Quote
 from connector.service.schemas.field_values import ADVANCED, IMPORTANT, described
+
+CURRENCY: Any = described("Currency", "The currency of the amounts (ISO 4217), as EUR; absent where unknown.", None)
+
+
+def amount(value: Decimal | None) -> float | None:
+    """Return an amount as JSON has it."""
+    return None if value is None else float(value)
 
 
 class ResponseModel(BaseModel):
@@ -88,6 +96,12 @@ class QuoteView(ResponseModel):
     state: Literal["draft", "active", "won", "closed"] = described("Quote State", "The state of the quote.")
     status: int = described("Quote Status Reason", "The status reason of the quote.")
 
+    @classmethod
+    def of(cls, quote: Quote) -> QuoteView:
+        """Return a quote as it is told."""
+        state: Any = quote.state.name.lower()  # the same words
+        return cls(quote_id=quote.id, name=quote.name, number=quote.number, state=state, status=quote.status)
+
 
 class OpportunityView(ResponseModel):
     """An opportunity with its quotes, as they stand."""
@@ -99,6 +113,7 @@ class OpportunityView(ResponseModel):
     status_label: str = described("Status Reason Label", "The label of the status reason.", "")
     estimated_value: float | None = described("Estimated Revenue", "The estimated revenue.", None)
     actual_value: float | None = described("Actual Revenue", "The actual revenue.", None)
+    currency: str | None = CURRENCY
     closed_on: date | None = described("Close Date", "The actual close date.", None)
     open_quotes: int = described("Open Quotes", "How many quotes are draft or active.")
     quotes: list[QuoteView] = described("Quotes", "All quotes of the opportunity.")
@@ -182,6 +197,7 @@ class ClosedEvent(ResponseModel):
     status: int = described("Status Reason", "The number of the status reason.")
     name: str = described("Name", "The topic of the opportunity.")
     actual_revenue: float | None = described("Actual Revenue", "The actual revenue.", None)
+    currency: str | None = CURRENCY
     closed_on: date | None = described("Close Date", "The actual close date.", None)
     quotes: list[QuoteView] = described("Quotes", "All quotes of the opportunity, as they stand.")
     source: Literal["connector", "dataverse_webhook", "change_tracking"] = described(

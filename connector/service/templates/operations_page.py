@@ -160,10 +160,8 @@ class OperationsPage:
             raise declined(HTTPStatus.FORBIDDEN, "page_outdated", sentence)
 
     def _token(self, caller: Caller) -> str:
-        day, secret = (
-            self.dependencies.clock.now().date().isoformat(),
-            hashlib.sha256(b"page\0" + self.options.secret).digest(),
-        )
+        day = self.dependencies.clock.now().date().isoformat()
+        secret = hashlib.sha256(b"page\0" + self.options.secret).digest()
         return hmac.new(secret, f"{caller.owner}\0{day}".encode(), hashlib.sha256).hexdigest()
 
     def _page(self, caller: Caller, query: PageQuery, notice: str = "") -> tuple[str, str]:
@@ -181,15 +179,8 @@ class OperationsPage:
         }  # fmt: skip
         news = render("operations_list.html", **values)
         digest = hashlib.sha256(news.encode()).hexdigest()[:16]
-        page = render(
-            "operations.html",
-            **values,
-            notice=notice,
-            digest=digest,
-            now=self.dependencies.clock.now(),
-            states=OperationStatus,
-        )
-        return page, digest
+        more = {"notice": notice, "digest": digest, "now": self.dependencies.clock.now(), "states": OperationStatus}
+        return render("operations.html", **values, **more), digest
 
     def _counts(self, caller: Caller, query: PageQuery) -> PageCounts:
         whole = self.service.visible(caller, PageQuery(text=query.text, day=query.day, zone=query.zone).filter)

@@ -8,7 +8,7 @@ with the same id.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from typing import Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -19,27 +19,21 @@ from connector.closing.model import (
     Opportunity,
     OpportunityState,
     Outcome,
-    QuoteState,
     Report,
     ReportStatus,
     Snapshot,
     StepKind,
 )
-from connector.closing.organization import Organization
+from connector.closing.organization import MetadataRequest, Organization
+from connector.errors import ConnectorError
 from connector.ledger.subscriptions import Subscription
 from connector.service.operations.status_links import Seal
-from connector.service.schemas.response_models import ClosedEvent, QuoteView
+from connector.service.schemas.response_models import ClosedEvent, QuoteView, amount
 from connector.service.webhooks.subscription_service import SubscriptionService, wants
 
 Source = Literal["connector", "dataverse_webhook", "change_tracking"]
 
 _OUTCOME = {OpportunityState.WON: Outcome.WON, OpportunityState.LOST: Outcome.LOST}
-_QUOTE_STATES: dict[QuoteState, Literal["draft", "active", "won", "closed"]] = {
-    QuoteState.DRAFT: "draft",
-    QuoteState.ACTIVE: "active",
-    QuoteState.WON: "won",
-    QuoteState.CLOSED: "closed",
-}
 
 
 def closed_event(
@@ -59,15 +53,21 @@ def closed_event(
         outcome=outcome,
         status=opportunity.status,
         name=opportunity.name,
-        actual_revenue=None if opportunity.actual_value is None else float(opportunity.actual_value),
+        actual_revenue=amount(opportunity.actual_value),
         closed_on=opportunity.actual_close_date,
-        quotes=[
-            QuoteView(quote_id=q.id, name=q.name, number=q.number, state=_QUOTE_STATES[q.state], status=q.status)
-            for q in snapshot.quotes
-        ],
+        quotes=[QuoteView.of(quote) for quote in snapshot.quotes],
         source=source,
         operation_id=operation_id,
     )
+
+
+def with_currency(event: ClosedEvent, snapshot: Snapshot, organization: Callable[[], Organization]) -> ClosedEvent:
+    """Return an event with the currency of its amount; without where that cannot be read, which holds up no event."""
+    try:
+        codes = organization().metadata(MetadataRequest(amounts=True)).currencies
+    except ConnectorError:
+        return event
+    return event.model_copy(update={"currency": codes.get(snapshot.opportunity.currency_id)})
 
 
 def closed_by_us(report: Report, now: datetime) -> Snapshot | None:
@@ -102,51 +102,50 @@ REMEMBERS = 7 * 86400.0
 _EARLY = 300.0
 
 
+@dataclass(frozen=True, slots=True)
 class Notifier:
     """Turns closes into deliveries, one for each subscription that wants it.
 
     `organization_for` gives a tenant's organization as the endpoint's own application sees it.
     """
 
-    def __init__(
-        self,
-        subscriptions: SubscriptionService,
-        organization_for: Callable[[str], Organization],
-        secret: bytes,
-        clock: Clock,
-        entropy: Callable[[int], bytes],
-    ) -> None:
-        self._subscriptions = subscriptions
-        self._organization_for = organization_for
-        self._seal = Seal(secret)
-        self._clock = clock
-        self._entropy = entropy
+    subscriptions: SubscriptionService
+    organization_for: Callable[[str], Organization]
+    seal: Seal
+    clock: Clock
+    entropy: Callable[[int], bytes]
 
     def announce(self, tenant: str, ids: Sequence[UUID], source: Source) -> int:
         """Read the opportunities and queue an event for each that is closed; returns how many deliveries are new.
 
         Raises ConnectorError when they cannot be read: then nothing was queued, and it may be announced again.
         """
-        waiting = self._subscriptions.of_tenant(tenant)
+        waiting = self.subscriptions.of_tenant(tenant)
         if not waiting or not ids:
             return 0
-        snapshots = self._organization_for(tenant).observe(tuple(dict.fromkeys(ids)), activities=True)
-        now = self._clock.now()
-        events = (closed_event(tenant, snapshot, source, now) for snapshot in snapshots.values())
-        return sum(self._queue(event, waiting, now) for event in events if event is not None)
+        organization = self.organization_for(tenant)
+        snapshots = organization.observe(tuple(dict.fromkeys(ids)), activities=True)
+        now = self.clock.now()
+        events = ((closed_event(tenant, snapshot, source, now), snapshot) for snapshot in snapshots.values())
+        events_told = (
+            with_currency(event, snapshot, lambda: organization) for event, snapshot in events if event is not None
+        )
+        return sum(self._queue(event, waiting, now) for event in events_told)
 
-    def announce_own(self, tenant: str, report: Report, operation_id: str) -> int:
+    def announce_own(
+        self, tenant: str, report: Report, operation_id: str, organization: Callable[[], Organization]
+    ) -> int:
         """Queue an event for what an operation of this endpoint closed; returns how many deliveries are new.
 
-        The report says all there is to tell, so nothing is read that could fail.
+        The report says all there is to tell but the code of the currency, for which the caller's `organization` is.
         """
-        closed = closed_by_us(report, self._clock.now())
-        waiting = self._subscriptions.of_tenant(tenant) if closed else []
+        closed = closed_by_us(report, self.clock.now())
+        waiting = self.subscriptions.of_tenant(tenant) if closed else []
         if closed is None or not waiting:
             return 0
-        now = self._clock.now()
+        now = self.clock.now()
         event = closed_event(tenant, closed, "connector", now, operation_id)
-        return self._queue(event, waiting, now) if event is not None else 0
+        return self._queue(with_currency(event, closed, organization), waiting, now) if event is not None else 0
 
     def _queue(self, event: ClosedEvent, waiting: Sequence[Subscription], now: datetime) -> int:
         """Queue the event where it is wanted; a close from before a subscription, or long ago, is no news."""
@@ -159,6 +158,6 @@ class Notifier:
             begun = min(subscription.created, now.timestamp())  # the clock may have been set back since
             if happened < begun - _EARLY or not wants(subscription, event):
                 continue
-            sealed = self._seal.close(body, f"{subscription.id}.{event.event_id}", self._entropy(12))
-            queued += self._subscriptions.store.add_delivery(subscription.id, event.event_id, sealed, now.timestamp())
+            sealed = self.seal.close(body, f"{subscription.id}.{event.event_id}", self.entropy(12))
+            queued += self.subscriptions.store.add_delivery(subscription.id, event.event_id, sealed, now.timestamp())
         return queued

@@ -10,6 +10,7 @@ import functools
 import logging
 import threading
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -40,41 +41,32 @@ _GONE = frozenset({404, 410})
 _log = logging.getLogger("connector.service.webhooks")
 
 
+@dataclass(slots=True)
 class DeliveryWorker:
     """Sends what is due by `http`, which must not follow redirects; `hosts` are checked again before every call.
 
     `executor` serves the destinations that answer, `slow` those that have failed. Safe from several threads.
     """
 
-    def __init__(
-        self,
-        subscriptions: SubscriptionService,
-        http: Handler,
-        secret: bytes,
-        clock: Clock,
-        hosts: tuple[str, ...],
-        executor: DaemonExecutor,
-        slow: DaemonExecutor,
-    ) -> None:
-        self._subscriptions = subscriptions
-        self._store = subscriptions.store
-        self._http = http
-        self._seal = Seal(secret)
-        self._clock = clock
-        self._hosts = hosts
-        self._executors = (executor, slow)
-        self._serving: set[str] = set()
-        self._lock = threading.Lock()
+    subscriptions: SubscriptionService
+    http: Handler
+    seal: Seal
+    clock: Clock
+    hosts: tuple[str, ...]
+    executor: DaemonExecutor
+    slow: DaemonExecutor
+    _serving: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def round(self) -> list[Future[int]]:
         """Begin to serve every destination for which something is due; each future has how many events it took."""
         begun = []
-        for id_, failing in self._store.due_destinations(self._now(), MOST_DESTINATIONS):
+        for id_, failing in self.subscriptions.store.due_destinations(self._now(), MOST_DESTINATIONS):
             with self._lock:
                 if id_ in self._serving:
                     continue
                 self._serving.add(id_)
-            begun.append(self._executors[failing].submit(functools.partial(self._serve, id_)))
+            begun.append((self.slow if failing else self.executor).submit(functools.partial(self._serve, id_)))
         return begun
 
     @property
@@ -85,17 +77,17 @@ class DeliveryWorker:
 
     def sweep(self) -> None:
         """Forget what was delivered long ago, and end subscriptions that have expired."""
-        self._store.forget_delivered(self._now() - REMEMBERS)
-        self._subscriptions.expire()
+        self.subscriptions.store.forget_delivered(self._now() - REMEMBERS)
+        self.subscriptions.expire()
 
     def _serve(self, id_: str) -> int:
         """Deliver to one destination until nothing is due, or until it does not take an event."""
         delivered = 0
         try:
-            delivery = self._store.next_delivery(id_, self._now())
+            delivery = self.subscriptions.store.next_delivery(id_, self._now())
             while delivery is not None and self._deliver(delivery):
                 delivered += 1
-                delivery = self._store.next_delivery(id_, self._now())
+                delivery = self.subscriptions.store.next_delivery(id_, self._now())
         except ConnectorError as error:
             _log.warning("What is due to subscription %s waits for the store: %s", id_, type(error).__name__)
         except Exception as error:  # the claim ends by itself: the delivery is tried again
@@ -108,12 +100,12 @@ class DeliveryWorker:
     def _deliver(self, delivery: Delivery) -> bool:
         """Send one event; return whether the callback took it."""
         now = self._now()
-        if not self._store.claim(delivery, now, now + CLAIM):
+        if not self.subscriptions.store.claim(delivery, now, now + CLAIM):
             return False  # another process has it
-        callback = self._subscriptions.callback(delivery.subscription)
-        body = self._seal.open(delivery.body, f"{delivery.subscription}.{delivery.event}")
-        if not body or not allowed(callback, self._hosts):
-            self._store.remove(delivery.subscription)
+        callback = self.subscriptions.callback(delivery.subscription)
+        body = self.seal.open(delivery.body, f"{delivery.subscription}.{delivery.event}")
+        if not body or not allowed(callback, self.hosts):
+            self.subscriptions.store.remove(delivery.subscription)
             _log.warning(
                 "subscription %s removed: its callback is sealed with another secret or not allowed",
                 delivery.subscription,
@@ -124,7 +116,7 @@ class DeliveryWorker:
     def _send(self, callback: str, body: str) -> Response | None:
         request = Request("POST", callback, {"content-type": "application/json"}, body.encode(), TIMEOUT)
         try:
-            return self._http(request)
+            return self.http(request)
         except TransportError:
             return None  # its text may hold the callback, which is a secret
 
@@ -132,20 +124,20 @@ class DeliveryWorker:
         """Note that the event was taken, or when to try again, or that nobody waits for it any more."""
         status = response.status if response is not None else 0
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            self._store.delivered(delivery)
+            self.subscriptions.store.delivered(delivery)
             return True
-        now, since = self._now(), self._store.failing_since(delivery.subscription)
+        now, since = self._now(), self.subscriptions.store.failing_since(delivery.subscription)
         lasting = delivery.attempts >= len(PAUSES)  # a clock that jumps is not enough
         if status in _GONE or (lasting and since is not None and now - since >= GIVES_UP):
-            self._store.remove(delivery.subscription)
+            self.subscriptions.store.remove(delivery.subscription)
             _log.info("subscription %s removed: its callback answered %s", delivery.subscription, status or "nothing")
             return False
-        pause = max(PAUSES[min(delivery.attempts, len(PAUSES) - 1)], asked_pause(response, self._clock.now()))
-        self._store.put_off(delivery, now, now + pause)
+        pause = max(PAUSES[min(delivery.attempts, len(PAUSES) - 1)], asked_pause(response, self.clock.now()))
+        self.subscriptions.store.put_off(delivery, now, now + pause)
         return False
 
     def _now(self) -> float:
-        return self._clock.now().timestamp()
+        return self.clock.now().timestamp()
 
 
 def asked_pause(response: Response | None, now: datetime) -> float:

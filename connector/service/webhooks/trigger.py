@@ -18,7 +18,7 @@ from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.auth.caller import Caller, CallerKind
 from connector.service.dependencies import Dependencies
 from connector.service.operations.operation_specs import OPERATIONS, SubscriptionKey, register
-from connector.service.operations.status_links import StatusLinks
+from connector.service.operations.status_links import Seal, StatusLinks
 from connector.service.operations.waiting import DaemonExecutor, Waiter, WaitKind
 from connector.service.periodic_tasks import PeriodicTask
 from connector.service.problems import RETRY_AFTER, RequestRefused, busy
@@ -48,21 +48,19 @@ class ClosedTrigger:
         store = SubscriptionStore(dependencies.ledger.database)
         hosts = (*PLATFORM_HOSTS, *options.callback_hosts)
         self.subscriptions = SubscriptionService(store, secret, clock, dependencies.entropy, hosts)
+        taking, failing = (
+            DaemonExecutor(DESTINATIONS, "delivery"),
+            DaemonExecutor(FAILING_DESTINATIONS, "repeated delivery"),
+        )
         self.notifier = Notifier(
             self.subscriptions,
             lambda tenant: dependencies.organizations.organization(_application(tenant)),
-            secret,
+            Seal(secret),
             clock,
             dependencies.entropy,
         )
         self.delivery_worker = DeliveryWorker(
-            self.subscriptions,
-            dependencies.http,
-            secret,
-            clock,
-            hosts,
-            DaemonExecutor(DESTINATIONS, "delivery"),
-            DaemonExecutor(FAILING_DESTINATIONS, "repeated delivery"),
+            self.subscriptions, dependencies.http, Seal(secret), clock, hosts, taking, failing
         )
         tenants = frozenset(options.webhook_keys.values())
         self.tracker = ChangeTracker(
