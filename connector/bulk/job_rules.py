@@ -14,7 +14,7 @@ from connector.closing.model import ColumnValue, Intent, OpportunityState, Reope
 from connector.errors import ConnectorError, InputError, LedgerError
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobKind, JobState, Row, WorkerInfo
 from connector.ledger.ledger import Ledger
-from connector.ledger.user_slots import UserSlots
+from connector.ledger.shared_state import recall, remember
 
 
 def undo_name(job: Job) -> str:
@@ -176,7 +176,7 @@ _GO_ON = "Go on with bulk resume."
 
 def is_running(ledger: Ledger, job: str) -> None:
     """Write down that a run has begun: where it is killed that is how it ended."""
-    _remember(ledger, job, {"why": KILLED[0], "message": KILLED[1]})
+    remember(ledger, _key(job), {"why": KILLED[0], "message": KILLED[1]})
 
 
 def has_ended(ledger: Ledger, job: str, blocked: ConnectorError | None) -> None:
@@ -184,20 +184,16 @@ def has_ended(ledger: Ledger, job: str, blocked: ConnectorError | None) -> None:
     data = {"why": STOPPED[0], "message": STOPPED[1]}
     if blocked is not None:
         data = {"why": BLOCKED, "message": blocked.message, "remedy": blocked.remedy}
-    _remember(ledger, job, data)
+    remember(ledger, _key(job), data)
 
 
 def last_run_data(ledger: Ledger, job: Job, *, at_work: bool) -> dict[str, str] | None:
     """Return why nobody works on a job that is to be done, since when, and what to do; None where that is known."""
-    left = UserSlots(ledger).recall(_key(job.name))
+    left = recall(ledger, _key(job.name))
     if left is None or at_work or job.state is JobState.FINISHED or job.desired_state is not DesiredState.RUN:
         return None
     reasons = {name: str(left.data.get(name) or "") for name in ("why", "message", "remedy")}
     return reasons | {"remedy": reasons["remedy"] or _GO_ON, "at": left.at.isoformat()}
-
-
-def _remember(ledger: Ledger, job: str, data: Mapping[str, object]) -> None:
-    UserSlots(ledger).remember(_key(job), data)
 
 
 def _key(job: str) -> str:

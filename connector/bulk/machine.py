@@ -22,14 +22,13 @@ from connector.bulk.run.paced_client import LimitsCarryOver, PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
 from connector.bulk.time_slices import Heartbeat, TimeSlice, TimeSliceQueue
-from connector.clock import Clock
 from connector.closing.bypass import NO_BYPASS, Bypass, bypass_of
 from connector.errors import ConnectorError, LedgerError
 from connector.ledger.claims import Worker
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import DesiredState, Job, JobState, WorkerInfo
 from connector.ledger.ledger import Ledger
-from connector.ledger.user_slots import Slot, UserSlots
+from connector.ledger.shared_state import give_back_user, take_user
 
 _LABEL = re.compile(r"machine (?P<who>.+) as (?P<users>\S+(?:, \S+)*)")
 
@@ -82,7 +81,6 @@ class Machine:
         ledger: Ledger,
         organization: str,
         clients: Mapping[str, PacedClient],
-        clock: Clock,
         *,
         tell: Callable[[str], None],
         heartbeat: Heartbeat | None = None,
@@ -94,13 +92,13 @@ class Machine:
         self._ledger = ledger
         self._organization = organization
         self._clients = clients
-        self._clock = clock
+        self._clock = ledger.clock
         self._tell = tell
         self._heartbeat = heartbeat or Heartbeat()
         self._most_alike = most_alike
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(len(clients) + 2, thread_name_prefix="turn")
-        self._held: dict[str, tuple[Slot, asyncio.Task[None]]] = {}
+        self._held: dict[str, asyncio.Task[None]] = {}
         self._handovers: dict[str, LimitsCarryOver] = {}
         self._leaving: set[str] = set()
         self._runs: dict[str, Run] = {}
@@ -140,7 +138,7 @@ class Machine:
         """Wait until it is time to look again, or there is no need to."""
         until = self._clock.monotonic() + self._heartbeat.look
         while self._clock.monotonic() < until and not self._stopping.is_set() and not await self._thread(done):
-            for _, serving in self._held.values():
+            for serving in self._held.values():
                 if serving.done():
                     serving.result()  # it ends by an error only
             await asyncio.sleep(TICK)
@@ -172,12 +170,11 @@ class Machine:
 
     async def _take(self, me: Worker, user: str) -> None:
         """Act as this user from now on, if no other machine still does."""
-        slot = await self._thread(partial(UserSlots(self._ledger).take, me, [user]))
-        if slot is not None:
+        if await self._thread(partial(take_user, self._ledger, me, user)):
             self._tell(f"Working as {self._clients[user].name}.")
-            self._handovers[user] = LimitsCarryOver(self._ledger, {user: self._clients[user]}, self._clock)
+            self._handovers[user] = LimitsCarryOver(self._ledger, {user: self._clients[user]})
             await self._thread(self._handovers[user].begin)
-            self._held[user] = slot, asyncio.create_task(self._queue.serve(user, self._who, self._heartbeat))
+            self._held[user] = asyncio.create_task(self._queue.serve(user, self._who, self._heartbeat))
 
     async def _let_go(self, me: Worker, users: Sequence[str]) -> None:
         """Stop acting as these users when what is in flight has ended, and let other machines have them."""
@@ -185,12 +182,11 @@ class Machine:
         for user in users:
             if user in self._runs:
                 self._runs[user].stop()
-            self._held[user][1].cancel()
+            self._held[user].cancel()
         for user in users:
-            slot, serving = self._held.pop(user)
-            await asyncio.gather(serving, return_exceptions=True)
+            await asyncio.gather(self._held.pop(user), return_exceptions=True)
             await self._thread(self._handovers.pop(user).keep)
-            await self._thread(partial(UserSlots(self._ledger).give_back, me, slot))
+            await self._thread(partial(give_back_user, self._ledger, me, user))
             self._leaving.discard(user)
 
     def _jobs(self) -> list[Job]:
@@ -227,7 +223,7 @@ class Machine:
             if self._stopping.is_set() or turn.user in self._leaving or sleeps or self._clock.monotonic() > ends:
                 run.stop()
 
-        run = Run(self._ledger, job, [self._clients[turn.user]], self._clock, watch, most_alike=self._most_alike)
+        run = Run(self._ledger, job, [self._clients[turn.user]], watch, most_alike=self._most_alike)
         self._runs[turn.user] = run
         try:
             ending = run.work(self._who)

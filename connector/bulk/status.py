@@ -11,15 +11,15 @@ from connector.bulk.job_rules import last_run_data, undo_name
 from connector.bulk.results import result_data
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.clock import Clock, SystemClock
+from connector.clock import SystemClock
 from connector.closing.bypass import NO_BYPASS, bypass_of
 from connector.handler import PacingStatus
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.liveness import worker_key
+from connector.ledger.shared_state import SavedState, recall
 from connector.ledger.store import open_ledger
-from connector.ledger.user_slots import SavedState, UserSlots
 
 
 def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
@@ -53,9 +53,8 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
         },
     }
     data["last_run"] = last_run_data(ledger, job, at_work=bool(present))
-    budgets = UserSlots(ledger)
-    budgets_told = [budget for worker in present if (budget := budgets.recall(worker_key(worker.id)))]
-    last = budgets.recall(f"job {job.name}")
+    budgets_told = [budget for worker in present if (budget := recall(ledger, worker_key(worker.id)))]
+    last = recall(ledger, f"job {job.name}")
     data["governor"] = together(budgets_told or ([last] if last else []), ledger.now())
     return data
 
@@ -261,10 +260,10 @@ SHOW_EVERY = 1.0
 class JobProgress:
     """Looks at a job that many may work on, and gives its status to `show` about once a second."""
 
-    def __init__(self, ledger: Ledger, job: Job, clock: Clock, show: Callable[[Mapping[str, object]], None]) -> None:
+    def __init__(self, ledger: Ledger, job: Job, show: Callable[[Mapping[str, object]], None]) -> None:
         self._ledger = ledger
         self._name = job.name
-        self._clock = clock
+        self._clock = ledger.clock
         self._show = show
         self._shown_at = float("-inf")
 

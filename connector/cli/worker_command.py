@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -68,7 +68,7 @@ def worker(*, dead_after: float) -> int:
     clock = SystemClock()
     with opened(settings, dead_after) as ledger, connect(settings) as connection:
         connection.prepare()
-        machine = _machine(ledger, connection, clock, dead_after)
+        machine = _machine(ledger, connection, dead_after)
         users = ", ".join(client.name for client in connection.clients)
         tell(f"Ready for the jobs of {connection.base_url}, as {users}.")
         stopped: list[bool] = []
@@ -78,17 +78,16 @@ def worker(*, dead_after: float) -> int:
             machine.stop()
 
         with stopped_by_keyboard(stop):
-            _through_outages(lambda: machine.work(who()), lambda: bool(stopped), clock, tell)
+            _through_outages(lambda: machine.work(who()), stopped, clock)
     return ExitCode.DONE
 
 
 def work_beside(ledger: Ledger, job: Job, connection: Connection, most_alike: float) -> RunResult:
     """Work on one job of the shared store, as `connector worker` does, until it needs nobody or this is stopped."""
-    clock = SystemClock()
-    machine = _machine(ledger, connection, clock, LEASE, most_alike)
+    machine = _machine(ledger, connection, LEASE, most_alike)
     machine.job = job.name
-    view = view_on(sys.stderr, clock)
-    progress = JobProgress(ledger, job, clock, view.show)
+    view = view_on(sys.stderr, ledger.clock)
+    progress = JobProgress(ledger, job, view.show)
     stopped: list[bool] = []
 
     def stop() -> None:
@@ -100,7 +99,7 @@ def work_beside(ledger: Ledger, job: Job, connection: Connection, most_alike: fl
 
     try:
         with stopped_by_keyboard(stop, view.stopping):
-            _through_outages(work, lambda: bool(stopped), clock, tell)
+            _through_outages(work, stopped, ledger.clock)
         view.show(status_data(ledger, ledger.job(job.name)))
     finally:
         view.end()
@@ -108,9 +107,7 @@ def work_beside(ledger: Ledger, job: Job, connection: Connection, most_alike: fl
     return RunResult(counts, ledger.job(job.name).desired_state, stopped=counts.open > 0, blocked=machine.blocked)
 
 
-def _machine(
-    ledger: Ledger, connection: Connection, clock: Clock, dead_after: float, most_alike: float = ALIKE
-) -> Machine:
+def _machine(ledger: Ledger, connection: Connection, dead_after: float, most_alike: float = ALIKE) -> Machine:
     from connector.bulk.machine import Machine
     from connector.bulk.time_slices import Heartbeat
 
@@ -119,7 +116,6 @@ def _machine(
         ledger,
         connection.base_url,
         clients_by_user(connection),
-        clock,
         tell=tell,
         heartbeat=Heartbeat.for_death_after(dead_after),
         most_alike=most_alike,
@@ -132,23 +128,21 @@ LONGEST_PAUSE = 60.0
 """Seconds between attempts while the store cannot be reached."""
 
 
-def _through_outages(
-    work: Callable[[], None], stopped: Callable[[], bool], clock: Clock, tell: Callable[[str], None]
-) -> None:
+def _through_outages(work: Callable[[], None], stopped: Sequence[bool], clock: Clock) -> None:
     """Work until stopped, whatever becomes of the store meanwhile. Raises LedgerError for what needs a person."""
     failures = 0
-    while not stopped():
+    while not stopped:
         began = clock.monotonic()
         try:
             work()
         except LedgerError as error:
             failures = 0 if clock.monotonic() - began > LONGEST_PAUSE else failures + 1
-            if not error.transient or stopped():
+            if not error.transient or stopped:
                 raise
             pause = min(LONGEST_PAUSE, 2.0**failures)
             tell(f"{error} Trying again in {pause:.0f} s.")
             ends = clock.monotonic() + pause
-            while clock.monotonic() < ends and not stopped():
+            while clock.monotonic() < ends and not stopped:
                 clock.sleep(0.2)
         else:
             return

@@ -22,7 +22,7 @@ from connector.ledger.jobs import Item, ItemStatus, Job, JobKind, JobState, Reco
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
 from connector.ledger.operation_filter import EVERY_OPERATION, FAILED, STATUS_SQL, OperationCount, OperationFilter
 from connector.ledger.schema import SqlRow, Transaction, item_id
-from connector.ledger.user_slots import UserSlots
+from connector.ledger.shared_state import remember
 
 MOST_COUNTED = 100_000
 _ROW = 1
@@ -163,7 +163,7 @@ class OperationStore:
 
     def probe(self) -> tuple[int, int] | None:
         """Write something, as a store that takes operations can; return what `Database.connections` says."""
-        UserSlots(self._ledger).remember("probe", {})
+        remember(self._ledger, "probe", {})
         return self._database.connections()
 
     def unfinished(self, tenant: str = "") -> int:

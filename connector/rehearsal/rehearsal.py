@@ -281,7 +281,7 @@ def _run(
     with temporary_ledger(time) as ledger:
         ledger.create(JOB, (Row(number, row.intent) for number, row in enumerate(rows, 1)))
         run = Run(
-            ledger, ledger.job(JOB), clients, time, watch, most_alike=math.inf,
+            ledger, ledger.job(JOB), clients, watch, most_alike=math.inf,
             simulation=Simulation(network, VirtualWake(time, PAUSE), _bare_result),
         )  # fmt: skip
         result = run.work("the rehearsal")

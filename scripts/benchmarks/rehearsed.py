@@ -205,7 +205,6 @@ class _Trial:
                 ledger,
                 ledger.job(name),
                 [client],
-                time,
                 lambda _snapshot: None,
                 simulation=Simulation(network, VirtualWake(time)),
             )

@@ -214,7 +214,7 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
 
         client = _Client(organization, VirtualGate(time, governor))
         run = Run(
-            ledger, ledger.job(JOB), [client], time, watch,
+            ledger, ledger.job(JOB), [client], watch,
             simulation=Simulation(
                 VirtualNetwork({id(organization): sender}, work.of_plan, work.of_read), VirtualWake(time)
             ),

@@ -222,7 +222,7 @@ def work(folder: Path) -> None:
         users, network = clients(shift, emulator)
         job = ledger.find(JOB) or _begin(shift, ledger, users[0].organization, emulator.url)
         watch: Callable[[ProgressSnapshot], None] = partial(shift.watch, ledger=ledger)
-        Run(ledger, job, users, clock, watch, simulation=Simulation(network, VirtualWake(clock))).work("weekend")
+        Run(ledger, job, users, watch, simulation=Simulation(network, VirtualWake(clock))).work("weekend")
 
 
 def _begin(shift: Shift, ledger: Ledger, organization: DataverseOrganization, url: str) -> Job:

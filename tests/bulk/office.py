@@ -19,6 +19,11 @@ from connector.ledger.jobs import Job, Row, mark_not_read_again
 from connector.ledger.ledger import Ledger
 
 
+def on_clock(ledger: Ledger, clock: Clock) -> Ledger:
+    """The same jobs, with another clock."""
+    return Ledger(ledger.database, clock)
+
+
 def leave_unread(ledger: Ledger, name: str) -> int:
     """Leave what a job closed as whoever stops or dies before it has read that again; return how many."""
     job = ledger.job(name)
@@ -57,7 +62,7 @@ class Office:
 
     def run(self, job: Job, moments: list[ProgressSnapshot] | None = None) -> RunResult:
         watch = moments.append if moments is not None else lambda _moment: None
-        return Run(self.ledger, job, self.connection.clients, self.clock, watch).work("here")
+        return Run(self.ledger, job, self.connection.clients, watch).work("here")
 
     def closes(self) -> dict[str, int]:
         """How many close activities that stand each opportunity has, by its id."""

@@ -30,7 +30,7 @@ def main() -> None:
             f"{user}@{connection.base_url}": client for user, client in zip(users, connection.clients, strict=True)
         }
         heartbeat = Heartbeat(heartbeat=1.0, stalled=5.0, look=1.0)
-        machine = Machine(settings.store, ledger, connection.base_url, clients, clock, tell=tell, heartbeat=heartbeat)
+        machine = Machine(settings.store, ledger, connection.base_url, clients, tell=tell, heartbeat=heartbeat)
         stopped: list[bool] = []
 
         def stop(*_: object) -> None:

@@ -37,10 +37,10 @@ from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organi
 from connector.errors import Broken, ConnectorError, Forbidden, NotSent, Origin, Rejected, Unanswered
 from connector.ledger.jobs import DesiredState, Item, ItemResult, ItemStatus, Job, Row
 from connector.ledger.liveness import UNREAD_SINCE, worker_key
+from connector.ledger.shared_state import recall
 from connector.ledger.store import open_ledger
-from connector.ledger.user_slots import UserSlots
 from tests.bulk.dam import wait_for
-from tests.bulk.office import Office
+from tests.bulk.office import Office, on_clock
 from tests.closing.small_organization import METADATA
 
 Failing = Callable[[Plan], ConnectorError | None]
@@ -111,7 +111,6 @@ class Virtual:
             self.ledger,
             self.ledger.job("june"),
             [client],  # type: ignore[list-item]
-            self.clock,
             self.watch,
             most_alike=most_alike,
         )
@@ -121,7 +120,7 @@ class Virtual:
         self.seen.append(snapshot)
         self.told += self.ledger.tried_later("june")
         for worker in self.ledger.workers("june"):
-            kept = UserSlots(self.ledger).recall(worker_key(worker.id))
+            kept = recall(self.ledger, worker_key(worker.id))
             if kept and isinstance(since := kept.data[UNREAD_SINCE], float):
                 self.unread_since.append((self.ledger.now(), since))
 
@@ -601,7 +600,7 @@ def forecast(office: Office, job: Job, state: PipelineState, seconds: float) -> 
     meter = ProgressMeter(job, [Client(METADATA, Gate(104, 1))], counts, clock)  # type: ignore[arg-type, list-item]
     meter.recorded(30)
     clock.sleep(1.0)
-    allowance = RunAllowance(office.ledger, job, clock)
+    allowance = RunAllowance(on_clock(office.ledger, clock), job)
     meter.snapshot(counts, [state], DesiredState.RUN, allowance, short=True)
     clock.sleep(seconds)
     return meter.snapshot(counts, [state], DesiredState.RUN, allowance, short=True)

@@ -31,9 +31,9 @@ from connector.closing.model import (
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import ConnectorError, LedgerError, NotSent, SignInError
 from connector.ledger.jobs import DesiredState, ItemStatus
-from connector.ledger.user_slots import SavedState, Slot
+from connector.ledger.shared_state import SavedState
 from tests.bulk.dam import PATIENCE
-from tests.bulk.office import Office, leave_unread
+from tests.bulk.office import Office, leave_unread, on_clock
 
 
 def test_every_row_is_closed_once_with_few_requests(office: Office) -> None:
@@ -86,7 +86,7 @@ def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next_run
             runs[0].stop()
             office.door.set()
 
-    runs.append(Run(office.ledger, job, _interrupted(office), office.clock, stop))
+    runs.append(Run(office.ledger, job, _interrupted(office), stop))
     ending = runs[0].work("here")
     closed = ending.counts.of(ItemStatus.CLOSED)
     assert ending.stopped
@@ -109,7 +109,7 @@ def test_a_stop_waits_for_nothing_that_a_retry_after_holds(office: Office, monke
             held.append(moment)
             runs[0].stop()
 
-    runs.append(Run(office.ledger, office.job("june", ids), [client], office.clock, stop))
+    runs.append(Run(office.ledger, office.job("june", ids), [client], stop))
     ending = runs[0].work("here")
     assert held[0].waiting > 0
     assert held[-1].in_hand == 0, "what waits in front of the gate is not in flight"
@@ -127,7 +127,7 @@ def test_what_others_leave_unread_meanwhile_is_read_by_who_goes_on(office: Offic
             left.append(leave_unread(office.ledger, "june"))  # another worker closed these, and was stopped
 
     job = office.job("june", office.open_ids())
-    ending = Run(office.ledger, job, office.connection.clients, office.clock, watch).work("here")
+    ending = Run(office.ledger, job, office.connection.clients, watch).work("here")
     assert left[0] >= 20
     assert ending.counts.not_read_again == 0
     assert ending.counts.of(ItemStatus.CLOSED) == 300
@@ -142,7 +142,7 @@ def test_where_the_store_fails_nothing_is_waited_for_either(office: Office) -> N
         raise LedgerError("The disk is full.")
 
     with pytest.raises(LedgerError, match="disk is full"):
-        Run(office.ledger, office.job("june", office.open_ids()), [client], office.clock, full).work("here")
+        Run(office.ledger, office.job("june", office.open_ids()), [client], full).work("here")
     assert "close" in gate.calls, "so that what waits in front of it ends, and with it the threads"
 
 
@@ -170,7 +170,7 @@ def test_a_paused_job_stops_by_itself_and_goes_on_when_resumed(office: Office) -
         if moment.desired_state is DesiredState.PAUSE:
             office.door.set()
 
-    ending = Run(office.ledger, job, _interrupted(office), office.clock, pause).work("here")
+    ending = Run(office.ledger, job, _interrupted(office), pause).work("here")
     assert ending.desired_state is DesiredState.PAUSE
     assert ending.stopped
     office.ledger.set_desired_state("june", DesiredState.RUN)
@@ -196,7 +196,7 @@ def test_a_run_that_nothing_gets_through_waits_and_then_finishes(office: Office)
     )
     job = office.job("june", office.open_ids()[:40])
     clock = VirtualClock()
-    ending = Run(office.ledger, job, [client], clock, lambda _moment: None).work("here")
+    ending = Run(on_clock(office.ledger, clock), job, [client], lambda _moment: None).work("here")
     assert ending.well
     assert clock.monotonic() > 20
 
@@ -205,7 +205,7 @@ def test_a_sign_in_that_needs_a_person_stops_the_run_and_fails_no_row(office: Of
     trouble = _Trouble(office.connection.organization, SignInError("The secret has expired."), 10**9)
     job = office.job("june", office.open_ids()[:40])
     client = _Client(trouble, office.connection.clients[0].gate)
-    ending = Run(office.ledger, job, [client], VirtualClock(), lambda _moment: None).work("here")
+    ending = Run(on_clock(office.ledger, VirtualClock()), job, [client], lambda _moment: None).work("here")
     assert isinstance(ending.blocked, SignInError)
     assert ending.counts.data()["pending"] == 40
     assert ending.counts.of(ItemStatus.FAILED) == 0
@@ -248,8 +248,8 @@ def test_a_turn_that_comes_after_the_stop_touches_nothing(office: Office, postgr
     office.run(office.job("june", office.open_ids()[:5]))
     leave_unread(office.ledger, "june")
     told: list[str] = []
-    machine = Machine(postgres_store, office.ledger, "", {"client": client}, office.clock, tell=told.append)
-    machine._held["client"] = (Slot("client", 0, 1), None)  # type: ignore[assignment]
+    machine = Machine(postgres_store, office.ledger, "", {"client": client}, tell=told.append)
+    machine._held["client"] = None  # type: ignore[assignment]
     machine.stop()
     assert not machine._carry_out(TimeSlice("june", "client"))
     assert office.ledger.counts("june").not_read_again == 5
@@ -260,9 +260,7 @@ def test_two_runs_of_one_job_share_its_rows(office: Office) -> None:
     endings = []
     threads = [
         threading.Thread(
-            target=lambda: endings.append(
-                Run(office.ledger, job, office.connection.clients, office.clock, lambda _m: None).work("x")
-            )
+            target=lambda: endings.append(Run(office.ledger, job, office.connection.clients, lambda _m: None).work("x"))
         )
         for _ in range(2)
     ]
@@ -341,4 +339,4 @@ def test_any_batch_size_gives_the_same_result(office: Office, size: int) -> None
     gate.parts = lambda: size  # type: ignore[method-assign]
     job = office.job("june", office.open_ids()[:60])
     client = _Client(office.connection.organization, gate)
-    assert Run(office.ledger, job, [client], office.clock, lambda _moment: None).work("here").well
+    assert Run(office.ledger, job, [client], lambda _moment: None).work("here").well

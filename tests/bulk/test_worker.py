@@ -24,8 +24,8 @@ from connector.handler import Response
 from connector.ledger.jobs import DesiredState, ItemStatus, JobState, WorkerInfo
 from connector.ledger.ledger import Ledger
 from connector.ledger.liveness import worker_key
+from connector.ledger.shared_state import remember
 from connector.ledger.store import open_ledger
-from connector.ledger.user_slots import UserSlots
 from tests.bulk import kills
 from tests.bulk.dam import Dam, wait_for
 from tests.bulk.office import Office
@@ -150,10 +150,10 @@ def test_what_a_user_has_used_goes_along_to_the_next_machine(postgres_store: str
     office.run(office.job("june", office.open_ids()[:50]))
     clock = VirtualClock()
     with open_ledger(postgres_store, clock) as ledger:
-        LimitsCarryOver(ledger, {"user": client}, clock).keep()
+        LimitsCarryOver(ledger, {"user": client}).keep()
         clock.sleep(7.0)
         heir = Gate(lambda _request: Response(200), clock)
-        LimitsCarryOver(ledger, {"user": replace(client, gate=heir)}, clock).begin()
+        LimitsCarryOver(ledger, {"user": replace(client, gate=heir)}).begin()
     left, found = client.gate.carried_over(), heir.carried_over()
     assert found["sent"] == left["sent"]
     assert found["requests"] == left["requests"]
@@ -166,9 +166,11 @@ def test_the_status_of_a_job_is_that_of_all_who_work_on_it(ledger: Ledger) -> No
         "binding": "time", "waiting": 3.0, "rate": 10.0, "ceiling": 20.0, "left": 60.0,
         "users": [{"name": "a", "requests": 5}],
     }  # fmt: skip
-    UserSlots(ledger).remember(worker_key(workers[0].id), told)
-    UserSlots(ledger).remember(
-        worker_key(workers[1].id), {**told, "binding": "count", "waiting": 0.0, "users": [{"name": "b", "requests": 9}]}
+    remember(ledger, worker_key(workers[0].id), told)
+    remember(
+        ledger,
+        worker_key(workers[1].id),
+        {**told, "binding": "count", "waiting": 0.0, "users": [{"name": "b", "requests": 9}]},
     )
     governor = status_data(ledger, job)["governor"]
     assert isinstance(governor, dict)

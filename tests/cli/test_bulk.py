@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from connector.clock import SystemClock
+from connector.ledger.shared_state import take_user
 from connector.ledger.store import open_ledger
-from connector.ledger.user_slots import UserSlots
 from tests.bulk.dam import PATIENCE
 from tests.bulk.office import leave_unread
 
@@ -225,7 +225,7 @@ def test_a_user_is_in_one_process_at_a_time(desk: Desk) -> None:
     with open_ledger(store, SystemClock()) as ledger:
         worker = ledger.enter("elsewhere:7")
         (url,) = bulk_url(desk)
-        assert UserSlots(ledger).take(worker, [f"emulator@{url}"]) is not None
+        assert take_user(ledger, worker, f"emulator@{url}")
         command = [sys.executable, "-m", "connector", "bulk", "run", "rows.csv", "--yes", "--json"]
         environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}", "CONNECTOR_STORE": store}
         pipe = subprocess.PIPE

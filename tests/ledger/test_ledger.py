@@ -29,8 +29,8 @@ from connector.ledger.jobs import (
 from connector.ledger.ledger import Ledger
 from connector.ledger.liveness import UNREAD_SINCE, worker_key
 from connector.ledger.load import discard
+from connector.ledger.shared_state import remember
 from connector.ledger.store import open_ledger
-from connector.ledger.user_slots import UserSlots
 from tests.ledger.rows import closed, opportunity, rows
 
 
@@ -364,7 +364,7 @@ def test_what_a_dead_worker_closed_and_had_not_read_again_is_left_to_be_read(pos
         since = one.now()
         silent.record(job, closed(held[2:]))
         other.record(job, closed(other.claim(job, 2)))
-        UserSlots(one).remember(worker_key(silent.id), {UNREAD_SINCE: since})
+        remember(one, worker_key(silent.id), {UNREAD_SINCE: since})
         two.liveness.reap()
         clocks[1].advance(30)
         other.renew()

@@ -18,8 +18,8 @@ from connector.ledger.jobs import ItemStatus, JobKind, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_filter import OperationFilter
 from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore
+from connector.ledger.shared_state import give_back_user, recall, remember, take_user
 from connector.ledger.store import open_ledger
-from connector.ledger.user_slots import Slot, UserSlots
 from tests.ledger.rows import closed, opportunity, rows
 
 
@@ -224,27 +224,24 @@ def test_several_delete_what_has_expired_side_by_side(store: str, ledger: Ledger
     }
 
 
-def test_a_users_budget_is_given_out_in_slots_and_comes_back(ledger: Ledger) -> None:
-    budgets = UserSlots(ledger)
+def test_a_user_is_one_workers_until_it_gives_it_back_or_leaves(ledger: Ledger) -> None:
     one, two = ledger.enter("one"), ledger.enter("two")
-    first = budgets.take(one, ["ann", "bob"], 2)
-    assert first == Slot("ann", 0, 2)
-    assert budgets.take(two, ["ann", "bob"], 2) == Slot("bob", 0, 2)
-    assert budgets.take(two, ["ann", "bob"], 2) == Slot("ann", 1, 2)
-    assert budgets.take(two, ["ann", "bob"], 2) == Slot("bob", 1, 2)
-    assert budgets.take(one, ["ann", "bob"], 2) is None
-    budgets.give_back(one, first)
-    assert budgets.take(two, ["ann", "bob"], 2) == first
+    assert take_user(ledger, one, "ann")
+    assert not take_user(ledger, two, "ann")
+    assert take_user(ledger, two, "bob")
+    give_back_user(ledger, two, "ann")
+    assert not take_user(ledger, two, "ann"), "it is not two's to give back"
+    give_back_user(ledger, one, "ann")
+    assert take_user(ledger, two, "ann")
     two.leave()
-    assert budgets.take(one, ["bob"], 1) == Slot("bob", 0, 1)
+    assert take_user(ledger, one, "bob")
 
 
 def test_what_was_learnt_is_remembered(ledger: Ledger, clock: VirtualClock) -> None:
-    budgets = UserSlots(ledger)
-    assert budgets.recall("ann") is None
+    assert recall(ledger, "ann") is None
     for rate in (10, 20):
         clock.advance(5)
-        budgets.remember("ann", {"rate": rate})
-    learnt = budgets.recall("ann")
+        remember(ledger, "ann", {"rate": rate})
+    learnt = recall(ledger, "ann")
     assert learnt is not None
     assert (learnt.data, learnt.at) == ({"rate": 20}, clock.now())

@@ -22,7 +22,7 @@ from connector.ledger import operation_store
 from connector.ledger.jobs import ItemResult, ItemStatus, Row
 from connector.ledger.liveness import worker_key
 from connector.ledger.operation_store import OperationStore
-from connector.ledger.user_slots import UserSlots
+from connector.ledger.shared_state import remember
 from connector.service import templates
 from connector.service.app import create_app
 from connector.service.templates import operations_page
@@ -75,7 +75,7 @@ def test_it_says_how_a_job_goes_that_somebody_works_on_and_what_holds_it(stage: 
     }
     with stage.client() as client:
         assert "Now: " not in client.get(PAGE).text
-        UserSlots(stage.ledger).remember(worker_key(worker.id), pace)
+        remember(stage.ledger, worker_key(worker.id), pace)
         for page in (client.get(PAGE).text, client.get(f"{PAGE}/job?name=march").text):
             assert (
                 "0 of 1: 1 pending. Now: 12.5 rows/s in the last 30 s; the limits allow 3.0, limited by the wait that"

@@ -16,7 +16,7 @@ from connector.bulk.words import BINDS, limits_words
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import PACE, Event, ItemStatus, Job
 from connector.ledger.ledger import Ledger
-from connector.ledger.user_slots import UserSlots
+from connector.ledger.shared_state import recall, remember
 
 SHOWN = 100
 """Records of one cause that the page lists; the workbook has them all."""
@@ -130,12 +130,12 @@ def _write_workbook(
 
 def save_names(ledger: Ledger, organization: str, names: OrganizationNames) -> None:
     """Keep the names of an organization for reports, which are made without asking it."""
-    UserSlots(ledger).remember(f"names of {organization}", names.data())
+    remember(ledger, f"names of {organization}", names.data())
 
 
 def saved_names(ledger: Ledger, job: Job) -> OrganizationNames:
     """Return the names of a job's organization, as far as they are kept."""
-    saved = UserSlots(ledger).recall(f"names of {job.organization}")
+    saved = recall(ledger, f"names of {job.organization}")
     return OrganizationNames.of(saved.data) if saved else OrganizationNames()
 
 

@@ -6,7 +6,6 @@ import math
 import threading
 from datetime import datetime
 
-from connector.clock import Clock
 from connector.ledger.claims import Worker
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import Counts, Job
@@ -22,13 +21,13 @@ class RunAllowance:
     `resting` is whether what waits goes back to the ledger: it sleeps, or the limits are new.
     """
 
-    def __init__(self, ledger: Ledger, job: Job, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, job: Job) -> None:
         self.limits = JobLimits.of(job.options)
         self.opens_at: datetime | None = None
         self.resting = False
         self._ledger = ledger
         self._job = job
-        self._clock = clock
+        self._clock = ledger.clock
         self._look_at = float("-inf")
         self._in_flight: float = math.inf
         self._lock = threading.Lock()

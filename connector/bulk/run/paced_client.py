@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
-from connector.clock import Clock
 from connector.closing.organization import Organization
 from connector.handler import PacingStatus
 from connector.ledger.ledger import Ledger
-from connector.ledger.user_slots import UserSlots
+from connector.ledger.shared_state import recall, remember, take_user
 
 
 class Pacer(Protocol):
@@ -113,7 +112,7 @@ USER_LOOK = 0.5
 
 @contextmanager
 def free_users(
-    ledger: Ledger, clients: Mapping[str, PacedClient], clock: Clock, name: str, tell: Callable[[str], None]
+    ledger: Ledger, clients: Mapping[str, PacedClient], name: str, tell: Callable[[str], None]
 ) -> Iterator[dict[str, PacedClient]]:
     """Give the clients, by user, of the users that no other process acts as; where there is none, wait for one.
 
@@ -122,14 +121,14 @@ def free_users(
     holder = ledger.enter(f"{name} for its users")
     try:
         announced = False
-        while not (ours := {user: clients[user] for user in clients if UserSlots(ledger).take(holder, [user])}):
+        while not (ours := {user: clients[user] for user in clients if take_user(ledger, holder, user)}):
             if not announced:
                 announced = True
                 tell(
                     "Waiting: every user of the settings is at work in another process already. More of them"
                     " (DATAVERSE_IDENTITIES) could work side by side. Ctrl-C gives up; nothing is lost."
                 )
-            clock.sleep(USER_LOOK)
+            ledger.clock.sleep(USER_LOOK)
         yield ours
     finally:
         holder.leave()
@@ -147,30 +146,29 @@ class LimitsCarryOver:
     Methods raise LedgerError.
     """
 
-    def __init__(self, ledger: Ledger, clients: Mapping[str, PacedClient], clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, clients: Mapping[str, PacedClient]) -> None:
         self._ledger = ledger
         self._clients = clients
-        self._clock = clock
-        self._kept_at = clock.monotonic()
+        self._kept_at = ledger.clock.monotonic()
 
     def begin(self) -> None:
         """Let the governors know what the last ones left."""
         for user, client in self._clients.items():
-            left = UserSlots(self._ledger).recall(_key(user))
+            left = recall(self._ledger, _key(user))
             age = max(0.0, self._ledger.now() - left.at.timestamp()) if left else OLDEST
             if left and age < OLDEST:
                 client.gate.begin_with(left.data, age)
 
     def now_and_then(self) -> None:
         """Write down what is known, if it is time to."""
-        if self._clock.monotonic() - self._kept_at >= EVERY:
+        if self._ledger.clock.monotonic() - self._kept_at >= EVERY:
             self.keep()
 
     def keep(self) -> None:
         """Write down what is known."""
-        self._kept_at = self._clock.monotonic()
+        self._kept_at = self._ledger.clock.monotonic()
         for user, client in self._clients.items():
-            UserSlots(self._ledger).remember(_key(user), client.gate.carried_over())
+            remember(self._ledger, _key(user), client.gate.carried_over())
 
 
 def _key(user: str) -> str:

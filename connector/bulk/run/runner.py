@@ -21,14 +21,13 @@ from connector.bulk.run.pipeline import MOST_LOOKS, Pipeline
 from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.bulk.status import governor_data
-from connector.clock import Clock
 from connector.closing.model import Report
 from connector.errors import ConnectorError
 from connector.ledger.claims import Worker
 from connector.ledger.jobs import PACE, DesiredState, ItemResult, ItemStatus, Job
 from connector.ledger.ledger import Ledger
 from connector.ledger.liveness import UNREAD_SINCE, worker_key
-from connector.ledger.user_slots import UserSlots
+from connector.ledger.shared_state import remember
 
 MOST_CLAIMED = 1_000
 """Rows in one claim."""
@@ -74,7 +73,6 @@ class Run:
         ledger: Ledger,
         job: Job,
         clients: Sequence[PacedClient],
-        clock: Clock,
         watch: Callable[[ProgressSnapshot], None],
         *,
         most_alike: float = ALIKE,
@@ -83,7 +81,7 @@ class Run:
         self._ledger = ledger
         self._job = job
         self._clients = clients
-        self._clock = clock
+        self._clock = clock = ledger.clock
         self._watch = watch
         self._stopping = threading.Event()
         self._wake = simulation.wake if simulation else threading.Event()
@@ -91,7 +89,7 @@ class Run:
         self._threads = simulation.threads if simulation else ThreadPoolExecutor(most, thread_name_prefix="request")
         results = simulation.results if simulation else result_of
         order = SendOrder()
-        self._allowance = RunAllowance(ledger, job, clock)
+        self._allowance = RunAllowance(ledger, job)
         self._pipelines = [
             Pipeline(client, self._threads, clock, random.random, self._wake.set, order, self._allowance.spend, results)
             for client in clients
@@ -258,7 +256,7 @@ class Run:
         """Let whoever asks for the status of the job, and who watches, know how it goes or went; return it."""
         snapshot = self._snapshot(desired_state)
         since = self._ledger.now() - max(pipeline.longest_unread() for pipeline in self._pipelines)
-        UserSlots(self._ledger).remember(key, governor_data(snapshot) | {UNREAD_SINCE: since})
+        remember(self._ledger, key, governor_data(snapshot) | {UNREAD_SINCE: since})
         self._watch(snapshot)
         return snapshot
 

@@ -114,17 +114,16 @@ def _work_on(ledger: Ledger, job: Job, connection: Connection, most_alike: float
 
     if shared(connection.settings):
         return work_beside(ledger, job, connection, most_alike)
-    clock = SystemClock()
-    view = view_on(sys.stderr, clock)
-    with free_users(ledger, clients_by_user(connection), clock, who(), tell) as clients:
-        handover = LimitsCarryOver(ledger, clients, clock)
+    view = view_on(sys.stderr, ledger.clock)
+    with free_users(ledger, clients_by_user(connection), who(), tell) as clients:
+        handover = LimitsCarryOver(ledger, clients)
         handover.begin()
 
         def watch(_snapshot: ProgressSnapshot) -> None:
             view.show(status_data(ledger, ledger.job(job.name)))
             handover.now_and_then()
 
-        running = Run(ledger, job, list(clients.values()), clock, watch, most_alike=most_alike)
+        running = Run(ledger, job, list(clients.values()), watch, most_alike=most_alike)
         try:
             with stopped_by_keyboard(running.stop, view.stopping):
                 ending = running.work(who())
@@ -136,14 +135,13 @@ def _work_on(ledger: Ledger, job: Job, connection: Connection, most_alike: float
 
 def watch_job(ledger: Ledger, job: Job) -> None:
     """Show how a job goes, whoever works on it, until it needs nobody any more or Ctrl-C."""
-    clock = SystemClock()
-    view = view_on(sys.stderr, clock)
-    progress = JobProgress(ledger, job, clock, view.show)
+    view = view_on(sys.stderr, ledger.clock)
+    progress = JobProgress(ledger, job, view.show)
     stopped: list[bool] = []
     try:
         with stopped_by_keyboard(lambda: stopped.append(True), lambda: None):
             while not progress.done() and not stopped:
-                clock.sleep(WATCH_EVERY)
+                ledger.clock.sleep(WATCH_EVERY)
     finally:
         view.end()
 
