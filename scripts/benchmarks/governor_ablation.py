@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 from unittest.mock import patch
 
-from connector.dataverse.pacing import concurrency, governor, service_limits, throttled_server, web_servers
+from connector.dataverse.pacing import governor, service_limits, throttled_server, web_servers
 from scripts.benchmarks import governor_cells, governor_jobs, scenarios
 from scripts.benchmarks.governor_jobs import Job
 from scripts.benchmarks.jobs import Cell
@@ -39,6 +39,7 @@ WHOLE_JOBS = (
     Cell(1010, 1),
     Cell(3000, 1, bad=True),
     Cell(6000, 1, seconds=0.1),
+    Cell(10_000, 4, bad=True),
 )
 """With run, pipeline and ledger: only they say how much is left to be done."""
 CHANGING = (
@@ -55,8 +56,8 @@ CHANGING = (
 )
 ALIKE = ("1 server, 1.2 s", "3 servers, 1.2 s", "40 at once, 4 servers, 1.2 s", "110 s, 4 servers, 0.2 s")
 """How the names of the services end that are tried: of those on four servers one, since the others lose alike."""
-SEEDS, WHOLE_SEEDS = 4, 2
-"""Plays of each job, and of each service with neighbours, where chance is worth several points: their mean counts.
+SEEDS, WHOLE_SEEDS, SERVICE_SEEDS = 4, 2, 8
+"""Plays of each job, of each whole job, and of each service where chance is worth several points: their mean counts.
 Whole jobs are played twice: a rule is worth tens of points there, or nothing."""
 LENGTH = 3600.0
 """Seconds of a service that is otherwise: 12 windows, a third of what `scripts/bench governor --cells` plays."""
@@ -86,12 +87,8 @@ RULES: Mapping[str, tuple[object, str, object]] = {
     "what is left is spent more evenly then": (web_servers, "EVENNESS", 0),
     "what others used comes back evenly": (service_limits.SlidingWindow, "add_aged", _never),
     "fewer at once where others may be": (web_servers.WebServer, "guard", _all_at_once),
-    "what takes many times as long is told apart": (concurrency, "UNLIKE", float("inf")),
     "what hangs is not others' use": (governor, "LONGEST_WORK", 0.0),
     "a cookie that does not choose is seen through": (governor, "MOST_STRAYED", 1_000_000),
-    "what hangs counts by its share": (concurrency, "BY_SHARE", 0.01),
-    "what comes back in lumps is spent three times as fast": (governor, "HASTE", 1.0),
-    "no crowd behind one that hangs": (governor.Governor, "_crowded", lambda *_: False),
     "what lost its answer is still at work": (web_servers.WebServer, "lost", _never),
     "few at once until a cookie is seen to choose": (governor, "SHARE_BY_CHANCE", 2.0),
     "twice as long after a search in vain": (service_limits, "MOST_DOUBLINGS", 0),
@@ -177,7 +174,8 @@ def _whole_job(cell: Cell) -> Played:
 
 
 def _service(cell: Scenario) -> Played:
-    seeds = range(1, SEEDS + 1) if cell.service.neighbours else (1,)
+    by_chance = cell.service.neighbours or not cell.service.steers
+    seeds = range(1, SERVICE_SEEDS + 1) if by_chance else (1,)
     runs = [governor_cells.play(cell, seed=seed) for seed in seeds]
     return _mean(cell.name, [(run.together, run.share_429) for run in runs])
 

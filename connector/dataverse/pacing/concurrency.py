@@ -29,8 +29,6 @@ class RunningMean:
 
 UNLIKE = 8.0
 """What takes so many times as long as usual is another thing: a row that hangs, say, until it is cut off."""
-BY_SHARE = 0.004
-"""The weight in the mean of those that are unlike: they end together, and so count by their share of the last 250."""
 KNOWN = 3
 """Measurements after which it shows what is usual."""
 
@@ -51,25 +49,24 @@ class ServiceTime:
     `unlike` counts those that took much longer than usual: they count in the mean only.
     """
 
-    __slots__ = ("_beyond", "_logarithms", "_often", "_squares", "unlike", "usual")
+    __slots__ = ("_logarithms", "_mean", "_often", "_squares", "unlike", "usual")
 
     def __init__(self) -> None:
         self.usual = RunningMean(0.01)
         self.unlike = 0
-        self._beyond = RunningMean(BY_SHARE)  # seconds more than usual
+        self._mean = RunningMean(0.01)
         self._often = RunningMean(0.005)  # the share of those that are unlike
         self._logarithms = RunningMean(0.04)
         self._squares = RunningMean(0.04)
 
     def add(self, seconds: float) -> None:
         """Take one measurement in."""
+        self._mean.add(seconds)
         unlike = self.usual.count >= KNOWN and seconds > UNLIKE * self.usual.value
         self._often.add(unlike)
         if unlike and self._often.value < 0.5:  # else everything has become slower
             self.unlike += 1
-            self._beyond.add(seconds - self.usual.value)
             return
-        self._beyond.add(0.0)
         size = math.log(max(seconds, 1e-6))
         self._logarithms.add(size)
         self._squares.add(size * size)
@@ -78,7 +75,7 @@ class ServiceTime:
     @property
     def cost(self) -> float:
         """Return the seconds that a part costs on average."""
-        return self.usual.value + self._beyond.value or FIRST_COST
+        return self._mean.value or FIRST_COST
 
     @property
     def parts(self) -> float:
@@ -124,11 +121,10 @@ class PermitsInFlight:
         """Return for how long they have been under way, added up."""
         return len(self._permits) * now - self._sent_at
 
-    def hanging(self, now: float, kind: str, usual: float, unlike: float = UNLIKE, server: str | None = None) -> int:
+    def hanging(self, now: float, kind: str, usual: float, unlike: float = UNLIKE) -> int:
         """Return how many of a kind have taken `unlike` times as long as a part usually does; the oldest come first."""
         late = takewhile(lambda permit: now - permit.sent_at > unlike * usual, self._permits.values())
-        here = (permit for permit in late if permit.kind == kind and (server is None or permit.server == server))
-        return sum(now - permit.sent_at > unlike * usual * permit.parts for permit in here)
+        return sum(now - p.sent_at > unlike * usual * p.parts for p in late if p.kind == kind)
 
 
 class ConcurrencyLimiter:

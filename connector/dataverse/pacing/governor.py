@@ -32,8 +32,6 @@ UNPROVEN = 1.0
 """From so many less half of those on it is not known whether a cookie chooses; it is half more at first."""
 SHARE_BY_CHANCE = 0.6
 """The share of what all servers take at once that goes until it is known: of 90 chance hardly ever sends 52 to one."""
-HASTE = 3.0
-"""So many times as fast what comes back is spent where some requests hang: it comes back in lumps all the same."""
 EXPLORE_EVERY = 25
 """One request in so many goes to whatever server the balancer picks, to find new ones."""
 EXPLORING_AT_FIRST = 12
@@ -127,23 +125,11 @@ class Governor:
             return held, Binding.WAITING
         if server.in_flight >= server.at_once(now):
             return float("inf"), Binding.CONCURRENCY
-        hangs = any(known.unlike for known in self._costs.values())
-        if hangs and len(self._servers) > 1 and self._crowded(server, now):
-            return float("inf"), Binding.TIME
         count, time = server.intervals(now, cost, len(self._servers), ending=self._ending, last=self._last)
-        time /= HASTE if hangs and not self._ending else 1.0
         interval, why = (count, Binding.COUNT) if count > time else (time, Binding.TIME)
         if interval == float("inf"):
             return now + self._budget.window / 300, why
         return server.last_at + interval / sharing, why
-
-    def _crowded(self, server: WebServer, now: float) -> bool:
-        """Return whether so many are under way that a crowd is refused where one that hangs fills the window."""
-        if server.roomy(now, len(self._servers)):
-            return False
-        kind, known = max(self._costs.items(), key=lambda known: known[1].unlike)
-        few = 2 * server.time.usual / self._budget.window * known.usual.value / known.cost
-        return server.in_flight - self._under_way.hanging(now, kind, known.usual.value, server=server.key) >= few
 
     def expect(self, now: float, kind: str, parts: float, size: int, ready: int = 0) -> int | None:
         """Take in how many `parts` of a kind are still to be sent, `size` in a request; `ready` are made ready for it.
@@ -238,7 +224,6 @@ class Governor:
             self._concurrency.failed(float(FEWEST), self._under_way.requests + 1)
             return
         hanging = sum(self._under_way.hanging(now, kind, known.usual.value) for kind, known in self._costs.items())
-        hanging += any(known.unlike for known in self._costs.values())  # another one may just have begun
         server.refused(now, feedback, stopped, again=server.hold.again > 0, hanging=LONGEST_WORK * hanging)
         for known in self._servers.values():
             known.told_elsewhere(now, feedback, stopped)

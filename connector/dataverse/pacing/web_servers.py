@@ -181,10 +181,6 @@ class WebServer:
         evenly = 1 + EVENNESS * self.for_others.share(now)
         return cost * self.budget.spread / (room / evenly + window.returning(now))
 
-    def roomy(self, now: float, servers: int) -> bool:
-        """Return whether a tenth or more of the execution time may still be used now."""
-        return self.room(now, servers)[1] >= SPARE * self.time.usual
-
     def room(self, now: float, servers: int) -> tuple[float, float]:
         """Return how many requests, and how many seconds of execution, may still be used now.
 

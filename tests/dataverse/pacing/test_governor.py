@@ -141,24 +141,6 @@ def test_a_lost_answer_leaves_its_place_taken_until_its_request_is_over() -> Non
     assert [governor.most_in_flight(second) for second in (1.0, 7.9, 8.0)] == [50, 50, 51]
 
 
-@pytest.mark.parametrize(("hangs", "seconds_left", "most"), [(True, 104.0, 8), (False, 104.0, 51), (True, 150.0, 31)])
-def test_of_several_servers_one_with_little_left_gets_few_at_once_where_one_that_hangs_may_fill_its_window(
-    hangs: bool, seconds_left: float, most: int
-) -> None:
-    governor = Governor(0.0)
-    for seconds in (1.0, 1.0, 1.0, 100.0 if hangs else 1.0):
-        governor.settle(seconds, allowed(governor, 0.0), Feedback(server="a"))
-    for _ in range(996 if hangs else 1_095):
-        governor.settle(101.0, allowed(governor, 100.0), Feedback("a"))
-    governor.settle(101.0, allowed(governor, 100.0), Feedback("a", seconds_left=seconds_left))
-    for key in "bb":
-        governor.settle(102.0, allowed(governor, 101.0), Feedback(key))
-    permits = []
-    while isinstance(leave := governor.ask(102.0), Permit):
-        permits.append(leave.server)
-    assert len(permits) - permits.count("b") == most
-
-
 @pytest.mark.parametrize(("answered_as_chosen", "at_once"), [(0, 62), (1, 62), (2, 90)])
 def test_until_two_were_answered_by_the_server_they_chose_so_many_go_that_chance_sends_none_too_many(
     answered_as_chosen: int, at_once: int
