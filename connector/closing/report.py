@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from connector.closing.close import Preview
@@ -126,8 +126,8 @@ def error_data(error: ConnectorError) -> dict[str, object]:
         "remedy": error.remedy,
         "effect": error.effect.value,
     }
-    service = _service_error(error)
-    if service is not None:
+    service = cause_of(error)
+    if isinstance(service, ServiceError):
         origin = service.origin
         data |= {"code": service.code, "request_id": service.request_id, "http_status": service.status}
         data |= {"detail": service.detail, "plug_in": origin.plug_in, "step_id": origin.step_id}
@@ -230,17 +230,17 @@ def _stand(state: int, status: int | None) -> dict[str, int | None]:
     return {"state": int(state), "status": status}
 
 
-def alike(detail: str) -> str:
-    """Return what the organization said without what differs from row to row: ids, numbers and quoted names.
+def alike(detail: str, names: Iterable[str] = ()) -> str:
+    """Return what the organization said without what differs from row to row: ids, numbers, names (quoted, or given).
 
-    >>> alike("Approval 4711 of 'Contoso' is missing.")
-    "Approval # of '…' is missing."
+    >>> alike("Approval 4711 of 'Contoso' is missing for Fleet.", ["Fleet"])
+    "Approval # of '…' is missing for …."
     """
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        detail = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", detail)
     return " ".join(_DIFFERING.sub(lambda match: "'…'" if match["name"] else "#", detail).split())[:LONGEST_ALIKE]
 
 
-def _service_error(error: ConnectorError) -> ServiceError | None:
-    """Return the service's own error: this one, or the last one seen by a loop that gave up."""
-    if isinstance(error, NotConverged) and error.last is not None:
-        return _service_error(error.last)
-    return error if isinstance(error, ServiceError) else None
+def cause_of(error: ConnectorError | None) -> ConnectorError | None:
+    """Return the failure behind a loop that gave up, else the failure itself."""
+    return cause_of(error.last) if isinstance(error, NotConverged) and error.last is not None else error

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from statistics import harmonic_mean, linear_regression
 
-from connector.bulk.run.decision import cause_of, reason_of
+from connector.bulk.run.decision import reason_of
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.bulk.run.runner import Run, Simulation
@@ -291,7 +291,7 @@ def _run(
 
 def _bare_result(row: RowInHand, report: Report, user: str) -> ItemResult:
     """Return the result of a row without its report, which nobody reads and which takes a sixth of the time."""
-    reason = report.reason_code or (reason_of(cause_of(report.error)) if report.error else "")
+    reason = report.reason_code or (reason_of(report.error) if report.error else "")
     return ItemResult(row.item.row, row.item.epoch, ItemStatus(report.status.value), reason, user=user)
 
 

@@ -312,3 +312,24 @@ def test_the_commands_stand_in_the_order_of_their_use_and_say_a_whole_sentence(d
     listed = [line.split()[0] for line in said.partition("Commands:")[2].splitlines() if line.strip()]
     assert listed[:3] == ["plan", "run", "resume"]
     assert "..." not in said.partition("Commands:")[2]
+
+
+def test_rows_that_a_rule_stops_in_words_of_their_own_are_counted_together(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logic = tmp_path / "logic.py"
+    logic.write_text(
+        "def plugin(context):\n"
+        "    if (context.message, context.stage) == ('WinOpportunity', 'pre'):\n"
+        "        deal = context.retrieve('opportunity', context.record_id)\n"
+        "        context.abort(f\"{deal['name']} has no approval.\")\n"
+    )
+    monkeypatch.setenv("DATAVERSE_EMULATOR_PLUGINS", str(logic))
+    desk.run("doctor")
+    rows = desk.sql("SELECT opportunityid FROM opportunity WHERE statecode = 0 ORDER BY 1 LIMIT 3")
+    for (key,), name in zip(rows, ("Alpine roof", "Bridge (phase two)", "Cellar"), strict=True):
+        desk.sql("UPDATE opportunity SET name = ? WHERE opportunityid = ?", name, key)
+    file = tmp_path / "rows.csv"
+    file.write_text("opportunityid,outcome\n" + "".join(f"{key},won\n" for (key,) in rows))
+    out = desk.run("bulk", "run", str(file), "--yes").out
+    assert "3    of these: 0x80040265 … has no approval." in out

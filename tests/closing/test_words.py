@@ -119,6 +119,16 @@ def test_refusals_that_differ_in_ids_names_and_numbers_alone_are_alike() -> None
     assert alike("Approval 4711 is missing.") != alike("Approval 4711 is late.")
 
 
+def test_names_of_the_records_are_told_apart_from_words_that_hold_them() -> None:
+    names = ["Roof", "Roof (phase 2)", "", "a+b"]
+    assert (
+        alike("Roof (phase 2): no approval, Roofing is late for Roof.", names)
+        == "…: no approval, Roofing is late for …."
+    )
+    assert alike("a+b is late", names) == alike("'a+b' is late").replace("'…'", "…")
+    assert alike("Roof is late") == "Roof is late"
+
+
 def test_what_a_person_approves_of_a_plan_is_all_in_its_digests() -> None:
     step = Step(StepKind.CLOSE_OPPORTUNITY, "opportunity", OPPORTUNITY_ID, "Fleet", "v1", "LoseOpportunity", 2, 4)
     plan = make_plan(OPPORTUNITY_ID, [step])

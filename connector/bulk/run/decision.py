@@ -13,13 +13,12 @@ from dataclasses import dataclass, field, replace
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.closing.identity import is_made_under
 from connector.closing.model import Intent, Report, ReportStatus
-from connector.closing.report import alike, audit_data, error_data, failure_lines, record_data, report_data
+from connector.closing.report import alike, audit_data, cause_of, error_data, failure_lines, record_data, report_data
 from connector.errors import (
     Broken,
     ConnectorError,
     Effect,
     Forbidden,
-    NotConverged,
     NotSent,
     ServiceError,
     SignInError,
@@ -84,7 +83,9 @@ def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
         status = ItemStatus.CLOSED
     reason = ""
     if report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
-        reason = report.reason_code or reason_of(cause_of(report.error))
+        before = report.before
+        names = [before.opportunity.name, *(quote.name for quote in before.quotes)] if before else []
+        reason = report.reason_code or reason_of(report.error, names)
     data = report_data(replace(report, notes=()))
     if report.before is not None:
         intent = row.item.intent
@@ -151,25 +152,20 @@ def is_outage(cause: ConnectorError | None) -> bool:
     return isinstance(cause, NotSent | Throttled) or (isinstance(cause, SignInError) and cause.transient)
 
 
-def reason_of(cause: ConnectorError | None) -> str:
+def reason_of(error: ConnectorError | None, names: Iterable[str] = ()) -> str:
     """Return what failures are counted by: the code, and what the organization said apart from names and numbers.
 
-    What a user lacks stands far behind in the organization's words, and in our sentence.
+    `names` are those of the row's own records. What a user lacks stands far behind in the organization's words, and in
+    our sentence.
     """
+    cause = cause_of(error)
     if isinstance(cause, Forbidden):
         sentence = (cause.message.partition(": ")[2] or cause.message).replace(f" ({cause.code})", "")
-        return f"{cause.code or 'Forbidden'} {alike(sentence)}"
+        return f"{cause.code or 'Forbidden'} {alike(sentence, names)}"
     if isinstance(cause, ServiceError) and cause.code:
         silent = f"{cause.origin.plug_in}, which gives no reason" if cause.origin.plug_in else ""
-        return f"{cause.code} {alike(cause.detail) or silent}".rstrip()
+        return f"{cause.code} {alike(cause.detail, names) or silent}".rstrip()
     return type(cause).__name__ if cause else "unknown"
-
-
-def cause_of(error: ConnectorError | None) -> ConnectorError | None:
-    """Return the failure behind a loop that gave up, else the failure itself."""
-    while isinstance(error, NotConverged) and error.last is not None:
-        error = error.last
-    return error
 
 
 def _is_ours(row: RowInHand, report: Report) -> bool:

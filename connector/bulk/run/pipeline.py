@@ -15,12 +15,13 @@ from functools import partial
 from itertools import chain, islice
 from typing import TypeVar
 
-from connector.bulk.run.decision import Decisions, Outage, SendOrder, cause_of, is_outage, looks_temporary, result_of
+from connector.bulk.run.decision import Decisions, Outage, SendOrder, is_outage, looks_temporary, result_of
 from connector.bulk.run.paced_client import PacedClient, is_full, rows_per_request, width_of
 from connector.bulk.run.row_in_hand import LookQueue, PipelineState, RowInHand, SendQueue, WaitingRoom, taken_in_hand
 from connector.clock import Clock
 from connector.closing.close import look, pause_length
 from connector.closing.model import Plan, Report, StepResult
+from connector.closing.report import cause_of
 from connector.errors import ConnectorError, RepeatedUndo
 from connector.ledger.jobs import Item, ItemResult
 
