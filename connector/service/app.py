@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from anyio import to_thread
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -52,7 +52,7 @@ from connector.service.schemas.response_models import ErrorDetail
 from connector.service.service_options import ServiceOptions
 from connector.service.telemetry import UNFINISHED
 from connector.service.templates.operations_page import OperationsPage
-from connector.service.templates.page_view import PAGE
+from connector.service.templates.page_view import PAGE, failure_response
 from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.trigger import ClosedTrigger
 
@@ -268,21 +268,21 @@ def _identify(
 
 
 def _answer_failures(app: FastAPI) -> None:
-    async def of_declined(request: Request, error: Exception) -> JSONResponse:
+    async def of_declined(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestRefused)
         return _failed(request, error.failure)
 
-    async def of_connector(request: Request, error: Exception) -> JSONResponse:
+    async def of_connector(request: Request, error: Exception) -> Response:
         assert isinstance(error, ConnectorError)
         if isinstance(error, LedgerError):
             _log.error("%s: %s", request.state.correlation_id, error)
         return _failed(request, of_error(error))
 
-    async def of_validation(request: Request, error: Exception) -> JSONResponse:
+    async def of_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return _failed(request, _malformed(request, error))
 
-    async def of_http(request: Request, error: Exception) -> JSONResponse:
+    async def of_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         status = HTTPStatus.BAD_REQUEST if error.status_code == _UNPROCESSABLE else error.status_code
         code = _CODES.get(status, "invalid_request")
@@ -297,9 +297,10 @@ def _answer_failures(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, of_http)
 
 
-def _failed(request: Request, failure: Problem) -> JSONResponse:
-    path = "" if request.url.path.startswith(("/operations/", "/subscriptions/")) else request.url.path
-    return JSONResponse(failure.body(path, request.state.correlation_id), failure.status, dict(failure.headers))
+def _failed(request: Request, failure: Problem) -> Response:
+    path, accept = request.url.path, request.headers.get("accept", "")
+    instance = "" if path.startswith(("/operations/", "/subscriptions/")) else path
+    return failure_response(failure, path, accept, instance, request.state.correlation_id)
 
 
 def _malformed(request: Request, error: RequestValidationError) -> Problem:

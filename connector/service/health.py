@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -24,7 +23,7 @@ FRESH = 10.0
 """Seconds for which a finding counts, so that probes cost nothing and nobody can make the endpoint ask."""
 PROBE_SECONDS = 2.0
 """Seconds for which a probe waits for the store."""
-SIGN_IN_EVERY = 20.0
+SIGN_IN_EVERY, _NOT_READY = 20.0, 503
 _SIGN_IN = "Signing in"
 CONNECTIONS_EACH = 2
 """Connections of the store that an instance holds at most: one, and another to read what is long."""
@@ -88,9 +87,7 @@ class HealthRoutes:
         degraded = any(state != "ok" for state in beside.values())
         status = "not ready" if not ready else "degraded" if degraded else "ready"
         body = {"status": status, "checks": {**needed, **beside}}
-        if ready:
-            return JSONResponse(body)
-        return JSONResponse(body, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "10"})
+        return JSONResponse(body) if ready else JSONResponse(body, _NOT_READY, {"Retry-After": "10"})
 
     async def tell_version(self) -> JSONResponse:
         """Say which version this is."""

@@ -8,7 +8,6 @@ or its body.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import re
@@ -28,6 +27,7 @@ from connector.service.auth.caller import Caller
 from connector.service.problems import MALFORMED, Problem, RequestRefused, busy
 from connector.service.schemas.field_values import repeated_name
 from connector.service.telemetry import REQUEST_SECONDS, Fact, Telemetry, mark_failed, traceparent
+from connector.service.templates.page_view import failure_response
 
 MOST_CONNECTIONS = 10_000
 """Connections that are remembered; the one that was quiet longest is forgotten first, with a full bucket by then."""
@@ -297,11 +297,9 @@ def _exchange_of(scope: MutableMapping[str, Any], now: float) -> _Exchange:
 
 
 async def _answer(send: Send, exchange: _Exchange, failure: Problem) -> None:
-    body = json.dumps(failure.body("", exchange.correlation_id)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in failure.headers.items()]
-    await send({"type": "http.response.start", "status": failure.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    response = failure_response(failure, exchange.path, exchange.headers.get("accept", ""), "", exchange.correlation_id)
+    await send({"type": "http.response.start", "status": failure.status, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 def _log_unforeseen(error: Exception, exchange: _Exchange) -> None:

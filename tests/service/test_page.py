@@ -91,6 +91,33 @@ def test_it_needs_the_same_sign_in(stage: Stage) -> None:
         assert stranger.get(PAGE).status_code == 403
 
 
+def test_a_person_is_told_of_a_failure_on_a_page_and_a_program_in_json(stage: Stage) -> None:
+    person = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    with stage.client(requests_per_minute=9, workers=0) as client:
+        with stage.ledger.database.transaction() as transaction:
+            transaction.run("ALTER TABLE job RENAME TO gone")
+        failures = [
+            (client.get(PAGE, headers=person), 503, "The endpoint cannot use its store now."),
+            (client.get(f"{PAGE}/nothing", headers=person), 404, "There is nothing at this address."),
+            (client.post(f"{PAGE}/sign-out", headers=person), 403, "The page is out of date"),
+            (client.put(PAGE, headers=person), 405, "Method Not Allowed"),
+        ]
+        programs = client.get(PAGE)
+        with stage.ledger.database.transaction() as transaction:
+            transaction.run("ALTER TABLE gone RENAME TO job")
+        failures.append((client.get(f"{PAGE}/job?name=none", headers=person), 404, "There is no such bulk job"))
+        while (last := client.get(PAGE, headers=person)).status_code != 429:
+            assert last.status_code == 200
+        failures.append((last, 429, "This connection has sent too many requests"))
+    for answer, status, sentence in failures:
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+        assert f'<p class="notice" role="alert">{sentence}' in answer.text
+        assert f'href="{PAGE}">Show the operations</a>' in answer.text
+        assert f"correlation id <code>{answer.headers['x-ms-request-id']}</code>" in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert (programs.status_code, programs.json()["error"]["code"]) == (503, "store_unavailable")
+
+
 def test_a_button_works_with_the_pages_own_token_only(stage: Stage) -> None:
     opportunity = stage.opportunity()
     with stage.client(workers=0) as client:

@@ -434,7 +434,7 @@ def test_subscribers_are_told_though_others_hang(tmp_path: Path) -> None:
         worker = DeliveryWorker(service, network, Seal(secret), clock, PLATFORM_HOSTS, *executors)
         for callback in callbacks:
             subscribed = service.subscribe("owner", "tenant", SubscribeBody.model_validate({"callbackUrl": callback}))
-            sealed = service._seal.close("{}", f"{subscribed.id}.event", Random(7).randbytes(12))
+            sealed = Seal(secret).close("{}", f"{subscribed.id}.event", Random(7).randbytes(12))
             store.add_delivery(subscribed.id, "event", sealed, clock.now().timestamp())
         begun = worker.round()
         until(lambda: len(network.taken) == count - hanging, HUNG)

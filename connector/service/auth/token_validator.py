@@ -215,9 +215,8 @@ def caller_of(claims: Mapping[str, Any], admission: Admission, *, assertion: str
     scopes, roles = _text(claims, "scp").split(), _texts(claims, "roles")
     kind = CallerKind.USER if scopes else CallerKind.APPLICATION
     if kind is CallerKind.USER and admission.scope not in scopes:
-        raise forbidden(
-            "scope_missing", f"The token lacks the scope {admission.scope}. Consent to it and sign in again."
-        )
+        sentence = f"The token lacks the scope {admission.scope}. Consent to it and sign in again."
+        raise forbidden("scope_missing", sentence)
     if kind is CallerKind.APPLICATION:
         _check_application(claims, roles, admission)
     return Caller(kind, tenant, subject, actor, admission.operator_role in roles, assertion, shown_name(claims))
@@ -233,10 +232,8 @@ def _check_application(claims: Mapping[str, Any], roles: list[str], admission: A
     if _text(claims, "idtyp") not in ("", "app") or admission.role not in roles:
         raise forbidden("role_missing", f"The application lacks the app role {admission.role}.")
     if admission.access is Access.ON_BEHALF_OF:
-        raise forbidden(
-            "users_only",
-            "This endpoint acts on behalf of users, and an application's token has none. Sign in as a user.",
-        )
+        sentence = "This endpoint acts on behalf of users, and an application's token has none. Sign in as a user."
+        raise forbidden("users_only", sentence)
 
 
 def _wrong_audience(claims: Mapping[str, Any], admission: Admission) -> str:

@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, tzinfo
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+from fastapi import Response
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from connector.bulk.run.plain_view import pace_parts
 from connector.bulk.status import status_data
@@ -19,6 +23,7 @@ from connector.ledger.jobs import ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_filter import OperationCount, OperationFilter
 from connector.service.operations.operation_results import FINAL
+from connector.service.problems import Problem
 from connector.service.schemas.response_models import OperationStatus
 
 if TYPE_CHECKING:
@@ -157,6 +162,14 @@ def zone_of(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # a browser may send anything, and a machine may have no zones
         return UTC
+
+
+def failure_response(failure: Problem, path: str, accept: str, instance: str, correlation_id: str) -> Response:
+    """Return the answer that tells of a failure: a page to a person who is at one of ours, JSON to everybody else."""
+    if path.startswith(PAGE) and "text/html" in accept and failure.status >= HTTPStatus.BAD_REQUEST:
+        page = render("failed.html", failure=failure, correlation_id=correlation_id)
+        return HTMLResponse(page, failure.status, {**HEADERS, **failure.headers})
+    return JSONResponse(failure.body(instance, correlation_id), failure.status, dict(failure.headers))
 
 
 def render(template: str, /, **values: object) -> str:

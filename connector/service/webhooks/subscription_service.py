@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from decimal import Decimal
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -73,35 +74,27 @@ MOST = 1_000
 _NONCE = 12
 
 
+@dataclass(frozen=True, slots=True)
 class SubscriptionService:
     """The subscriptions of one store. `secret` signs addresses and seals callbacks; `hosts` are the allowed callbacks.
 
     `entropy` gives that many random bytes. Methods may be called from any thread.
     """
 
-    def __init__(
-        self,
-        store: SubscriptionStore,
-        secret: bytes,
-        clock: Clock,
-        entropy: Callable[[int], bytes],
-        hosts: tuple[str, ...],
-    ) -> None:
-        self.store = store
-        self._clock = clock
-        self._entropy = entropy
-        self._hosts = hosts
-        self._secret = hashlib.sha256(b"subscription-address\0" + secret).digest()
-        self._seal = Seal(secret)
+    store: SubscriptionStore
+    secret: bytes = field(repr=False)
+    clock: Clock
+    entropy: Callable[[int], bytes]
+    hosts: tuple[str, ...]
 
     def subscribe(self, owner: str, tenant: str, body: SubscribeBody) -> Subscription:
         """Return the subscription that `body` makes or renews. Raises RequestRefused (400, 429)."""
-        check_callback(body.callback_url, self._hosts)
+        check_callback(body.callback_url, self.hosts)
         minimum = None if body.minimum_revenue is None else body.minimum_revenue.normalize()
         filters = (owner, tenant, body.callback_url, body.outcome, "" if minimum is None else str(minimum))
-        id_, now = UUID(bytes=self._entropy(16), version=4).hex, self._now()
+        id_, now = UUID(bytes=self.entropy(16), version=4).hex, self._now()
         subscription = Subscription(id_, tenant, body.outcome, minimum, now, now + LASTS)
-        callback = self._seal.close(body.callback_url, id_, self._entropy(_NONCE))
+        callback = Seal(self.secret).close(body.callback_url, id_, self.entropy(_NONCE))
         saved = self.store.save(subscription, owner, self._signature("\0".join(filters)), callback, MOST)
         if saved is None:
             raise declined(
@@ -133,17 +126,18 @@ class SubscriptionService:
     def callback(self, id_: str) -> str:
         """Return where a subscription is told; empty when it is gone, or sealed with another secret."""
         sealed = self.store.callback(id_)
-        return self._seal.open(sealed, id_) if sealed else ""
+        return Seal(self.secret).open(sealed, id_) if sealed else ""
 
     def expire(self) -> int:
         """Remove what has expired and return how many subscriptions that were."""
         return self.store.expire(self._now())
 
     def _now(self) -> float:
-        return self._clock.now().timestamp()
+        return self.clock.now().timestamp()
 
     def _signature(self, text: str) -> str:
-        digest = hmac.new(self._secret, text.encode(), hashlib.sha256).digest()
+        key = hashlib.sha256(b"subscription-address\0" + self.secret).digest()
+        digest = hmac.new(key, text.encode(), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
