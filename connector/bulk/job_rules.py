@@ -89,7 +89,7 @@ Tell = Callable[[str], None]
 def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> int:
     """Raise LedgerError when somebody works on the job and this run shall not join, or is still loading it.
 
-    Returns how many rows that earlier runs had closed are to be read again; nothing is changed yet.
+    Returns how many rows that earlier runs had done are to be read again; nothing is changed yet.
     """
     if ledger.find(name) is None:
         return 0
@@ -104,7 +104,7 @@ def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> int:
         )
     again = ledger.counts(name).not_read_again
     if again:
-        tell(f"To be read again, since an earlier run ended just after it closed them: {rows(again)}.")
+        tell(f"To be read again, since an earlier run ended just after it did them: {rows(again)}.")
     return again
 
 

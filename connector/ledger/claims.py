@@ -11,6 +11,7 @@ from connector.ledger.audit import AuditEntry, AuditLog, source_of
 from connector.ledger.intents import intent_from, report_bytes
 from connector.ledger.job_limits import JobLimits, affordable, saved_up
 from connector.ledger.jobs import (
+    NOT_READ_AGAIN,
     TALLY,
     DesiredState,
     Item,
@@ -45,7 +46,7 @@ OPEN = "'pending', 'claimed', 'waiting'"
 FREE = (
     "NOT EXISTS (SELECT 1 FROM item AS other WHERE other.status = 'claimed' AND other.opportunity = item.opportunity)"
 )
-CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, intent FROM item"
+CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, intent, reason FROM item"
 PENDING = f"{CLAIMABLE} WHERE job = ? AND status = 'pending' AND {FREE} ORDER BY rank, id LIMIT ?"
 WAITING = f"{CLAIMABLE} WHERE job=? AND status = 'waiting' AND (due <= ? OR ended > ?) AND {FREE} ORDER BY due LIMIT ?"
 _RECORDABLE = frozenset(status for status in ItemStatus if status is ItemStatus.CLAIMED or status.final)
@@ -132,7 +133,7 @@ class Worker:
         return receipt
 
     def leave_unread(self, job: Job, items: Sequence[Item]) -> None:
-        """Mark those of the items that this worker closed: it will not read them again, and others have to."""
+        """Mark those of the items that this worker has done: it will not read them again, and others have to."""
         with self._database.transaction() as transaction:
             if ids := [item_id(job.id, item.row) for item in items]:
                 mark_not_read_again(transaction, job.id, self.id, f"id IN ({marks(ids)})", ids)
@@ -304,12 +305,10 @@ def take(transaction: Transaction, worker: int, rows: Sequence[SqlRow]) -> None:
 
 def claimed(row: SqlRow, kind: JobKind, key: str) -> Item:
     """Return a row of CLAIMABLE as the item it is once it has been taken."""
-    id_, _, opportunity, account, epoch, attempts, plan, intent = row
-    return Item(
-        row=id_ & ROW_MASK,
-        epoch=epoch + 1,
-        attempts=attempts + 1,
-        intent=intent_from(intent, UUID(bytes=bytes(opportunity)), kind, key),
-        account=UUID(bytes=bytes(account)) if account is not None else None,
-        plan=plan or "",
+    id_, _, opportunity, account, epoch, attempts, plan, intent, reason = row
+    read, customer = (
+        intent_from(intent, UUID(bytes=bytes(opportunity)), kind, key),
+        None if account is None else UUID(bytes=bytes(account)),
     )
+    recorded = reason == NOT_READ_AGAIN
+    return Item(id_ & ROW_MASK, epoch + 1, attempts + 1, read, customer, plan or "", recorded=recorded)

@@ -92,7 +92,7 @@ class ItemStatus(_StatusText):
     REFUSED = "refused", "Not changed; the reason says why and what to do."
     FAILED = "failed", "Not done; the error says why and what to do."
     REOPENED = "reopened", "This job opened it again."
-    ALREADY_OPEN = "already_open", "It was opened, but not by this job."
+    ALREADY_OPEN = "already_open", "It was open already: somebody opened it, or a run that was cut off."
     UNDONE = "undone", "This job closed it; undo opened it again."
 
     @property
@@ -141,7 +141,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item in the hands of a worker; `epoch` proves that it is, `attempts` counts this one too."""
+    """An item in the hands of a worker; `epoch` proves that it is, `attempts` counts this one too.
+
+    `recorded` is whether this job has done it and only reads it again.
+    """
 
     row: int
     epoch: int
@@ -149,6 +152,7 @@ class Item:
     intent: AnyIntent
     account: UUID | None = None
     plan: str = ""
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +219,8 @@ class Counts:
 
     @property
     def not_read_again(self) -> int:
-        """Return how many were closed by a worker that stopped or died before it read them again."""
-        return self.reasons.get((ItemStatus.CLOSED, NOT_READ_AGAIN), 0)
+        """Return how many a worker closed or reopened that stopped or died before it read them again."""
+        return sum(self.reasons.get((status, NOT_READ_AGAIN), 0) for status in DONE_HERE)
 
     def data(self) -> dict[str, int]:
         """Return total and every status by its word, ready for JSON; `pending` includes those that wait."""
@@ -246,7 +250,8 @@ class WorkerInfo:
 
 
 NOT_READ_AGAIN = "not_read_again"
-"""The reason of items that were closed and not read again since: whoever goes on with their job does that."""
+"""The reason of items that were done and not read again since: whoever goes on with their job does that."""
+DONE_HERE = (ItemStatus.CLOSED, ItemStatus.REOPENED)
 
 Changes = Mapping[tuple[ItemStatus, str], int]
 """By how much the number of items with this status and reason rises."""
@@ -274,11 +279,12 @@ def change_items(transaction: Transaction, change: str, values: Sequence[Value],
 
 
 def mark_not_read_again(transaction: Transaction, job: int, worker: int, which: str, values: Sequence[Value]) -> None:
-    """Mark as not read again what a worker closed of a job, where the condition `which` holds."""
-    mine = "UPDATE item SET reason = ? WHERE id > ? AND id <= ? AND holder = ? AND status = 'closed' AND reason IS NULL"
-    range_of_job = (item_id(job, 0), item_id(job, ROW_MASK))
-    count = transaction.run(f"{mine} AND {which}", (NOT_READ_AGAIN, *range_of_job, worker, *values))
-    add_to_tally(transaction, job, {(ItemStatus.CLOSED, ""): -count, (ItemStatus.CLOSED, NOT_READ_AGAIN): count})
+    """Mark as not read again what a worker closed or reopened of a job, where the condition `which` holds."""
+    mine = "UPDATE item SET reason = ? WHERE id > ? AND id <= ? AND holder = ? AND status = ? AND reason IS NULL"
+    chosen = (NOT_READ_AGAIN, item_id(job, 0), item_id(job, ROW_MASK), worker)
+    for status in DONE_HERE:
+        count = transaction.run(f"{mine} AND {which}", (*chosen, status.value, *values))
+        add_to_tally(transaction, job, {(status, ""): -count, (status, NOT_READ_AGAIN): count})
 
 
 def marks(values: Collection[object]) -> str:

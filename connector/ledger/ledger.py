@@ -26,6 +26,7 @@ from connector.ledger.claims import Worker
 from connector.ledger.intents import intent_from, report_from
 from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.jobs import (
+    DONE_HERE,
     NOT_READ_AGAIN,
     TALLY,
     Counts,
@@ -199,9 +200,9 @@ class Ledger:
         return changed
 
     def read_again(self, name: str) -> Counts:
-        """Give back what was closed and not read again since, and return the counts; who does it looks whose it is."""
+        """Give back what was done and not read again since, and return the counts; who does it looks whose it is."""
         if self.counts(name).not_read_again:
-            self.retry(name, (ItemStatus.CLOSED,), reason=NOT_READ_AGAIN)
+            self.retry(name, DONE_HERE, reason=NOT_READ_AGAIN)
         return self.counts(name)
 
     def _retry_piece(self, job: int, statuses: Sequence[ItemStatus], after: int, reason: str) -> list[SqlRow]:
@@ -213,7 +214,8 @@ class Ledger:
                 (after, item_id(job, ROW_MASK)),
             )
             if piece:
-                change = f"status = 'pending', attempts = attempts * {bool(reason):d}, reason = NULL"
+                kept = f"'{reason}'" if reason else "NULL"  # who claims it knows by this that it is done
+                change = f"status = 'pending', attempts = attempts * {bool(reason):d}, reason = {kept}"
                 change_items(transaction, change, (), [id_ for id_, _, _ in piece])
                 changes = Counter({(ItemStatus.PENDING, ""): len(piece)})
                 changes.subtract((ItemStatus(status), reason or "") for _, status, reason in piece)
@@ -312,19 +314,11 @@ def record_from(row: SqlRow, job: Job) -> Record:
     """Return the item of a job that RECORD_COLUMNS were read of."""
     id_, opportunity, account, plan, status, reason, attempts, ended, intent, report, kept = row
     opportunity_id = UUID(bytes=bytes(opportunity))
-    return Record(
-        row=id_ & ROW_MASK,
-        opportunity_id=opportunity_id,
-        intent=intent_from(intent, opportunity_id, job.kind, job.name),
-        account=None if account is None else UUID(bytes=bytes(account)),
-        plan=plan or "",
-        status=ItemStatus(status),
-        reason=reason or "",
-        attempts=attempts,
-        ended=None if ended is None else _moment(ended),
-        report=None if report is None else report_from(report),
-        kept=json.loads(kept) if kept else {},
-    )
+    customer = None if account is None else UUID(bytes=bytes(account))
+    wish = id_ & ROW_MASK, opportunity_id, intent_from(intent, opportunity_id, job.kind, job.name), customer, plan or ""
+    result = ItemStatus(status), reason or "", attempts, None if ended is None else _moment(ended)
+    data = None if report is None else report_from(report)
+    return Record(*wish, *result, data, json.loads(kept) if kept else {})
 
 
 def _moment(seconds: float) -> datetime:

@@ -96,7 +96,7 @@ class LivenessMonitor:
             self._seen.pop(worker, None)
 
     def _mark_unread(self, transaction: Transaction, worker: int) -> None:
-        """Mark what a dead worker had closed and not read again, by what it last remembered."""
+        """Mark what a dead worker had done and not read again, by what it last remembered."""
         query = "SELECT worker.job, data FROM worker JOIN saved_state ON saved_state.name = ? WHERE worker.id = ?"
         for job, text in transaction.rows(query, (worker_key(worker), worker)):
             mark_not_read_again(transaction, job, worker, "ended >= ?", [json.loads(text).get(UNREAD_SINCE)])

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.bulk.job_rules import may_begin
+from connector.bulk.job_rules import may_begin, undo_rows
 from connector.bulk.machine import Machine
 from connector.bulk.run import pipeline
 from connector.bulk.run.paced_client import Pacer
@@ -30,7 +30,7 @@ from connector.closing.model import (
 )
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import ConnectorError, LedgerError, NotSent, SignInError
-from connector.ledger.jobs import DesiredState, ItemStatus
+from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 from connector.ledger.shared_state import SavedState
 from tests.bulk.dam import PATIENCE
 from tests.bulk.office import Office, leave_unread, on_clock
@@ -152,13 +152,25 @@ def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(o
     leave_unread(office.ledger, "june")
     told: list[str] = []
     assert may_begin(office.ledger, "june", told.append, join=False) == 20
-    assert told == ["To be read again, since an earlier run ended just after it closed them: 20 rows."]
+    assert told == ["To be read again, since an earlier run ended just after it did them: 20 rows."]
     assert office.ledger.counts("june").of(ItemStatus.CLOSED) == 20, "until somebody agrees nothing is changed"
     requests = office.requests()
     ending = office.run(office.ledger.job("june"))
     assert ending.counts.of(ItemStatus.CLOSED) == 20, "by the run that was killed, as their close activities tell"
     assert office.requests() - requests == 3, "one look at all of them, two at their close activities, and no write"
     assert may_begin(office.ledger, "june", told.append, join=False) == 0
+
+
+def test_rows_that_a_killed_undo_had_opened_and_not_checked_are_looked_at_again(office: Office) -> None:
+    office.run(office.job("june", office.open_ids()[:20]))
+    rows = undo_rows(office.ledger, office.ledger.job("june"))
+    undoing = office.ledger.create("june.undo", rows, kind=JobKind.REOPEN, undoes="june")
+    assert office.run(undoing).counts.of(ItemStatus.REOPENED) == 20
+    assert leave_unread(office.ledger, "june.undo") == 20
+    assert may_begin(office.ledger, "june.undo", lambda _sentence: None, join=False) == 20
+    ending = office.run(office.ledger.job("june.undo"))
+    assert (ending.counts.of(ItemStatus.REOPENED), ending.counts.not_read_again) == (20, 0), "it was this job still"
+    assert office.ledger.counts("june").of(ItemStatus.UNDONE) == 20
 
 
 def test_a_paused_job_stops_by_itself_and_goes_on_when_resumed(office: Office) -> None:

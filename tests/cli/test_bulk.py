@@ -63,7 +63,7 @@ def test_resume_and_retry_change_nothing_before_they_are_answered(desk: Desk, tm
         assert leave_unread(ledger, "june") == 30
     before = bulk(desk, "status", "june", "--json").data
     seen = on_terminal("bulk", "resume", "june", columns=120, folder=tmp_path, answer="n\n", **place)
-    assert "To be read again, since an earlier run ended just after it closed them: 30 rows" in seen.text
+    assert "To be read again, since an earlier run ended just after it did them: 30 rows" in seen.text
     assert "Go on with the 30 rows of job june that are left? [y/N]" in seen.text
     assert "nothing was changed" in seen.text
     assert bulk(desk, "retry", "june", "--yes").code == 4, "rows are left to be read"

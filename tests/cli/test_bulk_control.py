@@ -180,7 +180,7 @@ def test_ctrl_c_waits_for_no_retry_after_and_the_next_run_reads_again_what_was_c
     data = json.loads(out)
     assert (process.returncode, data["claimed"]) == (4, 0)
     assert data["closed"] == sum(shop.closes()) > 0
-    assert "Not read again since the close, so not known to stand as asked: " in words
+    assert "Not read again since, so not known to stand as asked: " in words
     assert "connector bulk resume june" in words
     with open_ledger(str(shop.folder / "jobs.db"), SystemClock()) as ledger:
         assert 0 < ledger.counts("june").not_read_again <= data["closed"]

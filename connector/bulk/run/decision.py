@@ -81,6 +81,8 @@ def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
     status = ItemStatus(report.status.value)
     if report.status is ReportStatus.ALREADY_CLOSED and row.item.attempts > 1 and _is_ours(row, report):
         status = ItemStatus.CLOSED
+    if report.status is ReportStatus.ALREADY_OPEN and row.item.recorded:
+        status = ItemStatus.REOPENED
     reason = ""
     if report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
         before = report.before

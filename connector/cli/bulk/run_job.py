@@ -100,7 +100,7 @@ def work_with(ledger: Ledger, job: Job, connection: Connection, pending: Pending
         tell(sentences(describe(ending.blocked).error))
     if left := ending.counts.not_read_again:
         resume = command_line("bulk", "resume", job.name)
-        tell(f"Not read again since the close, so not known to stand as asked: {rows(left)}. Read them: {resume}")
+        tell(f"Not read again since, so not known to stand as asked: {rows(left)}. Read them: {resume}")
     if wants_json():
         print_json(data)
     else:
