@@ -33,17 +33,10 @@ def undo_rows(ledger: Ledger, job: Job) -> Iterator[Row]:
     for record in ledger.records(job.name, (ItemStatus.CLOSED,)):
         assert isinstance(record.intent, Intent)
         before = (record.report or {}).get("before")
-        status = (
-            before.get("status")
-            if isinstance(before, Mapping) and before.get("state") == OpportunityState.OPEN
-            else None
-        )
-        intent = ReopenIntent(
-            record.opportunity_id,
-            closed_under=record.intent.key,
-            open_status=status,
-            open_values=_values_before(before) if isinstance(before, Mapping) else {},
-        )
+        if not isinstance(before, Mapping) or before.get("state") != OpportunityState.OPEN:  # it was cut off
+            before = {}
+        values, status, key = _values_before(before), before.get("status"), record.intent.key
+        intent = ReopenIntent(record.opportunity_id, closed_under=key, open_status=status, open_values=values)
         yield Row(record.row, intent, record.account)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from connector.ledger.audit import AuditEntry, AuditLog, source_of
-from connector.ledger.intents import intent_from, report_bytes
+from connector.ledger.intents import intent_from, report_bytes, report_from
 from connector.ledger.job_limits import JobLimits, affordable, saved_up
 from connector.ledger.jobs import (
     NOT_READ_AGAIN,
@@ -46,7 +46,7 @@ OPEN = "'pending', 'claimed', 'waiting'"
 FREE = (
     "NOT EXISTS (SELECT 1 FROM item AS other WHERE other.status = 'claimed' AND other.opportunity = item.opportunity)"
 )
-CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, intent, reason FROM item"
+CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, intent, reason, report FROM item"
 PENDING = f"{CLAIMABLE} WHERE job = ? AND status = 'pending' AND {FREE} ORDER BY rank, id LIMIT ?"
 WAITING = f"{CLAIMABLE} WHERE job=? AND status = 'waiting' AND (due <= ? OR ended > ?) AND {FREE} ORDER BY due LIMIT ?"
 _RECORDABLE = frozenset(status for status in ItemStatus if status is ItemStatus.CLAIMED or status.final)
@@ -248,7 +248,7 @@ class Worker:
         return [
             AuditEntry(result.status.value, before[result.row][2], sources[result.user], job.name, result.audit)
             for result in results
-            if before[result.row][:2] != (result.status, result.reason)
+            if before[result.row][:2] != (result.status, result.reason) and result.audit is not None
         ]
 
     def _undo(self, transaction: Transaction, job: Job, results: Sequence[ItemResult]) -> None:
@@ -305,10 +305,10 @@ def take(transaction: Transaction, worker: int, rows: Sequence[SqlRow]) -> None:
 
 def claimed(row: SqlRow, kind: JobKind, key: str) -> Item:
     """Return a row of CLAIMABLE as the item it is once it has been taken."""
-    id_, _, opportunity, account, epoch, attempts, plan, intent, reason = row
+    id_, _, opportunity, account, epoch, attempts, plan, intent, reason, report = row
     read, customer = (
         intent_from(intent, UUID(bytes=bytes(opportunity)), kind, key),
         None if account is None else UUID(bytes=bytes(account)),
     )
-    recorded = reason == NOT_READ_AGAIN
+    recorded = report_from(report) if reason == NOT_READ_AGAIN else None
     return Item(id_ & ROW_MASK, epoch + 1, attempts + 1, read, customer, plan or "", recorded=recorded)

@@ -143,7 +143,7 @@ class Job:
 class Item:
     """An item in the hands of a worker; `epoch` proves that it is, `attempts` counts this one too.
 
-    `recorded` is whether this job has done it and only reads it again.
+    `recorded` is the report of what this job has done already, where it only reads it again.
     """
 
     row: int
@@ -152,14 +152,14 @@ class Item:
     intent: AnyIntent
     account: UUID | None = None
     plan: str = ""
-    recorded: bool = False
+    recorded: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
     """What came of an item: a final status, its stable reason code (empty when well) and the report as plain data.
 
-    `user` is as whom it was done, `audit` what the audit log keeps of it (see `closing.report.audit_data`).
+    `user` is as whom it was done, `audit` what the audit log keeps of it (see `closing.report.audit_data`), or None.
     """
 
     row: int
@@ -168,7 +168,7 @@ class ItemResult:
     reason: str = ""
     report: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     user: str = ""
-    audit: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    audit: Mapping[str, object] | None = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from connector.closing.model import (
 )
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import ConnectorError, LedgerError, NotSent, SignInError
+from connector.ledger.audit import AuditFilter
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 from connector.ledger.shared_state import SavedState
 from tests.bulk.dam import PATIENCE
@@ -157,6 +158,9 @@ def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(o
     requests = office.requests()
     ending = office.run(office.ledger.job("june"))
     assert ending.counts.of(ItemStatus.CLOSED) == 20, "by the run that was killed, as their close activities tell"
+    reports: list[Any] = [record.report for record in office.ledger.records("june")]
+    assert {(report["before"]["state"], bool(report["steps"])) for report in reports} == {(0, True)}, "as undo needs it"
+    assert len([*office.ledger.audit.entries(AuditFilter())]) == 20, "each was closed once"
     assert office.requests() - requests == 3, "one look at all of them, two at their close activities, and no write"
     assert may_begin(office.ledger, "june", told.append, join=False) == 0
 

@@ -76,26 +76,28 @@ class Postponed:
 def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
     """Return the result of a row that was done as `user`.
 
-    What an earlier attempt of this job closed, cut off before it said so, is closed.
+    What an earlier attempt of this job closed, cut off before it said so, is closed. Of what it had recorded and only
+    read again now, the report stays: what the record was before its close is known from then.
     """
     status = ItemStatus(report.status.value)
     if report.status is ReportStatus.ALREADY_CLOSED and row.item.attempts > 1 and _is_ours(row, report):
         status = ItemStatus.CLOSED
     if report.status is ReportStatus.ALREADY_OPEN and row.item.recorded:
         status = ItemStatus.REOPENED
-    reason = ""
+    data, reason = report_data(replace(report, notes=())), ""
+    if row.item.recorded and status.value != report.status.value:
+        kept = {**row.item.recorded, "warnings": data["warnings"] or row.item.recorded["warnings"]}
+        return ItemResult(row.item.row, row.item.epoch, status, "", kept, user, None)
     if report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
         before = report.before
         names = [before.opportunity.name, *(quote.name for quote in before.quotes)] if before else []
         reason = report.reason_code or reason_of(report.error, names)
-    data = report_data(replace(report, notes=()))
     if report.before is not None:
         intent = row.item.intent
         by = intent.as_user if isinstance(intent, Intent) and intent.as_user else user
         seen = report.after if status is ItemStatus.CLOSED and report.after else report.before
         data["record"] = record_data(seen.opportunity) | {"by": str(by)}
-    kept = audit_data(report, row.item.intent)
-    return ItemResult(row.item.row, row.item.epoch, status, reason, data, user, kept)
+    return ItemResult(row.item.row, row.item.epoch, status, reason, data, user, audit_data(report, row.item.intent))
 
 
 @dataclass(slots=True)
