@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ import pytest
 
 from connector.bulk.job_rules import may_begin, undo_rows
 from connector.bulk.machine import Machine
+from connector.bulk.results import write_results
 from connector.bulk.run import pipeline
 from connector.bulk.run.paced_client import Pacer
 from connector.bulk.run.progress_meter import ProgressSnapshot
@@ -163,6 +165,23 @@ def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(o
     assert len([*office.ledger.audit.entries(AuditFilter())]) == 20, "each was closed once"
     assert office.requests() - requests == 3, "one look at all of them, two at their close activities, and no write"
     assert may_begin(office.ledger, "june", told.append, join=False) == 0
+
+
+def test_undo_says_what_it_cannot_bring_back_of_a_row_that_a_killed_run_closed_and_did_not_record(
+    office: Office, tmp_path: Path
+) -> None:
+    (id_,) = office.open_ids()[:1]
+    office.sql("UPDATE opportunity SET actualvalue = 5 WHERE opportunityid = ?", str(id_))
+    job = office.job("june", [id_])
+    dead = office.ledger.enter("dead:1", "june")
+    (item,) = dead.claim(job, 1)
+    fulfil_many(office.connection.organization, [item.intent])
+    dead.leave()
+    assert office.run(job).counts.of(ItemStatus.CLOSED) == 1
+    undoing = office.ledger.create("june.undo", undo_rows(office.ledger, job), kind=JobKind.REOPEN, undoes="june")
+    assert office.run(undoing).counts.of(ItemStatus.REOPENED) == 1
+    write_results(tmp_path / "undo.csv", office.ledger, "june.undo")
+    assert "what it was before the close is not known" in (tmp_path / "undo.csv").read_text(encoding="utf-8-sig")
 
 
 def test_rows_that_a_killed_undo_had_opened_and_not_checked_are_looked_at_again(office: Office) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -95,7 +95,8 @@ def report_row(record: Record, organization: str, names: OrganizationNames) -> R
     intent = record.intent if isinstance(record.intent, Intent) else None
     stood = _part(report, "before") if record.status is ItemStatus.CLOSED and not step else {}  # closed by a killed run
     status, requested = step.get("status_reason", stood.get("status")), str(intent.status or "") if intent else ""
-    message = error.get("message") or report.get("reason") or record.status.sentence
+    more = [text for name in ("warnings", "notes") for text in _list(report, name)]
+    message = error.get("message") or report.get("reason") or " ".join([record.status.sentence, *map(str, more)])
     revenue = _revenue(intent, step, seen if record.status is ItemStatus.CLOSED else {})
     return ReportRow(
         number=record.row,
@@ -141,8 +142,12 @@ def amount_of(text: object) -> Decimal | None:
 
 def steps_in(report: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     """Yield the steps of a report, with what came of each, as plain data."""
-    steps = report.get("steps")
-    yield from (step for step in (steps if isinstance(steps, list) else ()) if isinstance(step, Mapping))
+    yield from (step for step in _list(report, "steps") if isinstance(step, Mapping))
+
+
+def _list(data: Mapping[str, object], name: str) -> Sequence[object]:
+    part = data.get(name)
+    return part if isinstance(part, list) else ()
 
 
 def _part(data: Mapping[str, object], name: str) -> Mapping[str, object]:

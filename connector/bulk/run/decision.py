@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.closing.identity import is_made_under
-from connector.closing.model import Intent, Report, ReportStatus
+from connector.closing.model import Intent, ReopenIntent, Report, ReportStatus
 from connector.closing.report import alike, audit_data, cause_of, error_data, failure_lines, record_data, report_data
 from connector.errors import (
     Broken,
@@ -84,7 +84,8 @@ def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
         status = ItemStatus.CLOSED
     if report.status is ReportStatus.ALREADY_OPEN and row.item.recorded:
         status = ItemStatus.REOPENED
-    data, reason = report_data(replace(report, notes=())), ""
+    notes = report.notes if isinstance(row.item.intent, ReopenIntent) else ()
+    data, reason = report_data(replace(report, notes=notes)), ""
     if row.item.recorded and status.value != report.status.value:
         kept = {**row.item.recorded, "warnings": data["warnings"] or row.item.recorded["warnings"]}
         return ItemResult(row.item.row, row.item.epoch, status, "", kept, user, None)
