@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -67,7 +67,7 @@ class Summary:
     reasons: Counter[str] = field(default_factory=Counter)
     steps: int = 0
     closes: Counter[CloseGroup] = field(default_factory=Counter)
-    values: dict[CloseGroup, Decimal] = field(default_factory=dict)
+    values: defaultdict[CloseGroup, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     problems: list[dict[str, object]] = field(default_factory=list)
     more: Mapping[str, object] = field(default_factory=dict)
     """What is known of the plans besides: what they set off (`side_effects`), what was asked (`asked`)."""
@@ -81,11 +81,6 @@ class Summary:
             group = CloseGroup(Outcome(part["outcome"]), part["status_reason"], currency)
             summary.closes[group], summary.values[group] = part["rows"], Decimal(part["value"])
         return summary
-
-    def add_close(self, group: CloseGroup, value: Decimal | None) -> None:
-        """Count an opportunity that would be closed."""
-        self.closes[group] += 1
-        self.values[group] = self.values.get(group, Decimal()) + (value or Decimal())
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""
@@ -251,7 +246,8 @@ def _planned(row: Row, preview: Preview | ConnectorError, summary: Summary) -> d
         for step in preview.verdict.steps:
             if step.kind is StepKind.CLOSE_OPPORTUNITY:
                 group = CloseGroup(row.intent.outcome, step.status or 0, opportunity.currency_id)
-                summary.add_close(group, opportunity.estimated_value)
+                summary.closes[group] += 1
+                summary.values[group] += opportunity.estimated_value or 0
     else:
         data |= {"name": preview.snapshot.opportunity.name, "status": "refused"}
         data |= {"reason_code": preview.verdict.code, "reason": preview.verdict.reason}

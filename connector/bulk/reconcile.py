@@ -20,14 +20,11 @@ from connector.closing.plan import CLOSED_STATE
 from connector.closing.plan_checks import needs_orders, orders_of, winning_quotes
 from connector.closing.verify import same_amount, value_problems
 from connector.errors import ConnectorError, InputError, ServiceError
-from connector.ledger.jobs import ItemStatus, Job, Record
+from connector.ledger.jobs import AS_ASKED, ItemStatus, Job, Record
 from connector.ledger.ledger import Ledger
 
 CHUNK = 400
 """Rows read together."""
-
-DONE = (ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED, ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN, ItemStatus.UNDONE)
-"""What is compared: rows that a job says are as they were asked for."""
 
 _CLOSED = frozenset({ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED})
 
@@ -57,6 +54,24 @@ class ActivityOrganization(Organization, Protocol):
         """Return the users who have these Entra object ids. Raises ConnectorError."""
 
 
+_TABLES = {"close_opportunity": "opportunityclose", "close_quote": "quoteclose", "win_quote": "quoteclose"}
+_ELSEWHERE = frozenset({"actualend", "actualrevenue", "transactioncurrencyid@odata.bind"})
+"""What the opportunity itself shows."""
+_BIND = "@odata.bind"
+_WHO = "_createdby_value"
+Values = Mapping[UUID, Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityCheck:
+    """What a close activity of a row must say: values by the columns that hold them."""
+
+    row: int
+    table: str
+    activity_id: UUID
+    values: Mapping[str, object]
+
+
 @dataclass(slots=True)
 class Reconciliation:
     """The comparison of a job with the organization; `checked`, `later` and `unread` count while it goes on.
@@ -77,13 +92,12 @@ class Reconciliation:
     def mismatches(self) -> Iterator[Mismatch]:
         """Yield what is not as the job says. Raises ConnectorError."""
         metadata, names = self.organization.metadata(MetadataRequest(amounts=True)), saved_names(self.ledger, self.job)
-        records = self._last_words(self.ledger.records(self.job.name, DONE))
+        records = self._last_words(self.ledger.records(self.job.name, AS_ASKED))
         while chunk := list(islice(records, CHUNK)):
             self.tell(self.checked)
             orders = any(isinstance(record.intent, Intent) and needs_orders(record.intent) for record in chunk)
             snapshots = self.organization.observe([record.opportunity_id for record in chunk], orders=orders)
-            activities = ActivityComparison(self.organization, self.unread)
-            problems_by_row = activities.problems([record for record in chunk if _stands_closed(record, snapshots)])
+            problems_by_row = self._of_activities([record for record in chunk if _stands_closed(record, snapshots)])
             for record in chunk:
                 self.checked += 1
                 problems = self._problems(record, snapshots.get(record.opportunity_id), metadata)
@@ -93,7 +107,7 @@ class Reconciliation:
 
     def _last_words(self, records: Iterable[Record]) -> Iterator[Record]:
         """Return the records that no later job has followed."""
-        followed = iter(self.ledger.followed(self.job, DONE))
+        followed = iter(self.ledger.followed(self.job, AS_ASKED))
         next_followed = next(followed, None)
         for record in records:
             while next_followed is not None and next_followed < record.row:
@@ -112,89 +126,8 @@ class Reconciliation:
         elif snapshot.opportunity.state is not OpportunityState.OPEN:
             yield f"It was opened again, and is {snapshot.opportunity.state.name.lower()} now."
 
-
-def _stands_closed(record: Record, snapshots: Mapping[UUID, Snapshot]) -> bool:
-    """Return whether a row stands as its job left it: else its activities say nothing."""
-    snapshot = snapshots.get(record.opportunity_id)
-    if snapshot is None or record.status not in _CLOSED or not isinstance(record.intent, Intent):
-        return False
-    return snapshot.opportunity.state is CLOSED_STATE[record.intent.outcome]
-
-
-def _of_closed(
-    intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata, unread: Counter[str]
-) -> Iterator[str]:
-    opportunity, state = snapshot.opportunity, CLOSED_STATE[intent.outcome]
-    if opportunity.state is not state:
-        yield f"It was closed as {intent.outcome}, and is {opportunity.state.name.lower()} now."
-        return
-    if intent.status is not None:
-        try:
-            status = reasons.resolve("opportunity", metadata.opportunity_statuses, intent.status, state)
-        except InputError as error:
-            yield error.message
-        else:
-            if opportunity.status != status:
-                otherwise = reasons.otherwise(metadata.opportunity_statuses, opportunity.status, status)
-                yield f"Its status reason is {otherwise} as was asked."
-    for column, sentence in value_problems(intent, snapshot, metadata):
-        if f"opportunity.{column}" in metadata.unreadable:
-            unread[column] += 1
-        else:
-            yield sentence
-
-
-def _of_quotes(record: Record, intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
-    if snapshot.opportunity.state is not CLOSED_STATE[intent.outcome]:
-        return
-    quotes, planned = snapshot.quotes, {step["record"] for step in steps_in(record.report or {})}
-    if left := sum(quote.is_open for quote in quotes):
-        yield f"It is closed, but {left} of its {len(quotes)} quotes are draft or active."
-    winning = next(iter(winning_quotes(snapshot, intent)), None)
-    if intent.winning_quote_id is not None and (winning is None or winning.state is not QuoteState.WON):
-        state = "not there any more" if winning is None else winning.state.name.lower()
-        yield f"The winning quote {intent.winning_quote_id} is {state}, not won as was asked."
-    orders = len(orders_of(snapshot, intent))
-    if intent.order and orders != 1:
-        yield f"Its winning quote has {orders or 'no'} orders, not one as was asked."
-    if intent.quote_status is not None:
-        try:
-            status = reasons.resolve("quote", metadata.quote_statuses, intent.quote_status, QuoteState.CLOSED)
-        except InputError as error:
-            yield error.message
-            return
-        ours = [quote for quote in quotes if str(quote.id) in planned]  # what was closed before is left alone
-        if other := sum(quote.state is QuoteState.CLOSED and quote.status != status for quote in ours):
-            yield f"{other} of its {len(quotes)} quotes are closed with another status reason than {status}."
-
-
-_TABLES = {"close_opportunity": "opportunityclose", "close_quote": "quoteclose", "win_quote": "quoteclose"}
-_ELSEWHERE = frozenset({"actualend", "actualrevenue", "transactioncurrencyid@odata.bind"})
-"""What the opportunity itself shows."""
-_BIND = "@odata.bind"
-_WHO = "_createdby_value"
-Values = Mapping[UUID, Mapping[str, object]]
-
-
-@dataclass(frozen=True, slots=True)
-class ActivityCheck:
-    """What a close activity of a row must say: values by the columns that hold them."""
-
-    row: int
-    table: str
-    activity_id: UUID
-    values: Mapping[str, object]
-
-
-@dataclass(slots=True)
-class ActivityComparison:
-    """The comparison; `unread` counts, by column, what was asked of rows and could not be read."""
-
-    organization: ActivityOrganization
-    unread: Counter[str] = field(default_factory=Counter)
-
-    def problems(self, records: Sequence[Record]) -> dict[int, list[str]]:
-        """Return what is not as it was asked, by the number of the row. Raises ConnectorError."""
+    def _of_activities(self, records: Sequence[Record]) -> dict[int, list[str]]:
+        """Return what is not as asked in the close activities of rows, by the number of the row."""
         expected = [each for record in records for each in self._expected(record)]
         users = self._users(records)
         mismatches: dict[int, list[str]] = {}
@@ -256,6 +189,61 @@ class ActivityComparison:
                 yield (
                     f"In its {expected.table}, {_name(column)} is {is_now}, not {str(value)!r} as was asked{secured}."
                 )
+
+
+def _stands_closed(record: Record, snapshots: Mapping[UUID, Snapshot]) -> bool:
+    """Return whether a row stands as its job left it: else its activities say nothing."""
+    snapshot = snapshots.get(record.opportunity_id)
+    if snapshot is None or record.status not in _CLOSED or not isinstance(record.intent, Intent):
+        return False
+    return snapshot.opportunity.state is CLOSED_STATE[record.intent.outcome]
+
+
+def _of_closed(
+    intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata, unread: Counter[str]
+) -> Iterator[str]:
+    opportunity, state = snapshot.opportunity, CLOSED_STATE[intent.outcome]
+    if opportunity.state is not state:
+        yield f"It was closed as {intent.outcome}, and is {opportunity.state.name.lower()} now."
+        return
+    if intent.status is not None:
+        try:
+            status = reasons.resolve("opportunity", metadata.opportunity_statuses, intent.status, state)
+        except InputError as error:
+            yield error.message
+        else:
+            if opportunity.status != status:
+                otherwise = reasons.otherwise(metadata.opportunity_statuses, opportunity.status, status)
+                yield f"Its status reason is {otherwise} as was asked."
+    for column, sentence in value_problems(intent, snapshot, metadata):
+        if f"opportunity.{column}" in metadata.unreadable:
+            unread[column] += 1
+        else:
+            yield sentence
+
+
+def _of_quotes(record: Record, intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
+    if snapshot.opportunity.state is not CLOSED_STATE[intent.outcome]:
+        return
+    quotes, planned = snapshot.quotes, {step["record"] for step in steps_in(record.report or {})}
+    if left := sum(quote.is_open for quote in quotes):
+        yield f"It is closed, but {left} of its {len(quotes)} quotes are draft or active."
+    winning = next(iter(winning_quotes(snapshot, intent)), None)
+    if intent.winning_quote_id is not None and (winning is None or winning.state is not QuoteState.WON):
+        state = "not there any more" if winning is None else winning.state.name.lower()
+        yield f"The winning quote {intent.winning_quote_id} is {state}, not won as was asked."
+    orders = len(orders_of(snapshot, intent))
+    if intent.order and orders != 1:
+        yield f"Its winning quote has {orders or 'no'} orders, not one as was asked."
+    if intent.quote_status is not None:
+        try:
+            status = reasons.resolve("quote", metadata.quote_statuses, intent.quote_status, QuoteState.CLOSED)
+        except InputError as error:
+            yield error.message
+            return
+        ours = [quote for quote in quotes if str(quote.id) in planned]  # what was closed before is left alone
+        if other := sum(quote.state is QuoteState.CLOSED and quote.status != status for quote in ours):
+            yield f"{other} of its {len(quotes)} quotes are closed with another status reason than {status}."
 
 
 def asked_names(intent: Intent) -> list[str]:

@@ -89,8 +89,6 @@ def plain_amount(amount: Decimal) -> str:
     return f"{text}0" if len(text.partition(".")[2]) == 3 else text
 
 
-BAD = (ItemStatus.REFUSED, ItemStatus.FAILED)
-"""What a dead-letter file holds."""
 _JSON_LINES = {".jsonl", ".ndjson"}
 PAGES = {".xlsx", ".html"}
 _ENDINGS = _JSON_LINES | {".csv", ""}

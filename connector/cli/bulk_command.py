@@ -8,7 +8,7 @@ import click
 
 from connector.assembly import connect
 from connector.bulk.job_rules import checked_name, may_begin, may_go_on, may_undo, same_organization
-from connector.bulk.results import BAD, write_results
+from connector.bulk.results import write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.bulk.words import file_name
@@ -42,7 +42,7 @@ from connector.cli.run_options import (
 )
 from connector.cli.screen import print_json, tell
 from connector.ledger.job_limits import JobLimits
-from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
+from connector.ledger.jobs import NOT_DONE, DesiredState, ItemStatus, JobKind
 
 
 @click.group(cls=CommandGroup)
@@ -221,7 +221,7 @@ def status(*, name: str | None, watch: bool, organization: str) -> int:
 def retry(*, name: str, refused: bool, yes: bool) -> int:
     """Do the failed rows of a job again."""
     settings = read_settings()
-    statuses = (ItemStatus.FAILED, ItemStatus.REFUSED) if refused else (ItemStatus.FAILED,)
+    statuses = NOT_DONE if refused else (ItemStatus.FAILED,)
     with opened(settings) as ledger:
         unchecked = may_begin(ledger, name, tell, join=False)
         counts = ledger.counts(name)
@@ -249,7 +249,7 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None) -> int:
     if out and dead_letters and out.resolve() == dead_letters.resolve():
         raise click.UsageError(f"--out and --dead-letters are both {out}; name a file for each. Nothing was written.")
     with opened(read_settings(STORE_ONLY)) as ledger:
-        outputs = ((dead_letters, BAD), (out, ()))
+        outputs = ((dead_letters, NOT_DONE), (out, ()))
         files = {str(path): write_results(path, ledger, name, statuses) for path, statuses in outputs if path}
         data = status_data(ledger, ledger.job(name)) | {"files": files}
         counts = ledger.counts(name)

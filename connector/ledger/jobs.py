@@ -101,6 +101,11 @@ class ItemStatus(_StatusText):
         return self not in (ItemStatus.PENDING, ItemStatus.CLAIMED, ItemStatus.WAITING)
 
 
+NOT_DONE = (ItemStatus.REFUSED, ItemStatus.FAILED)
+AS_ASKED = tuple(status for status in ItemStatus if status.final and status not in NOT_DONE)
+"""The results of rows that are not as they were asked for, and of those that are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row to load: its number in the input and its intent; the account and the digest of an approved plan if known.

@@ -21,11 +21,11 @@ from connector.bulk.job_rules import undo_name, undo_rows
 from connector.bulk.planning import Summary, forecast, is_plan, read_head, read_plan, write_plan
 from connector.bulk.reconcile import Mismatch, Reconciliation
 from connector.bulk.reports.report_row import steps_in
-from connector.bulk.results import BAD, write_results
+from connector.bulk.results import write_results
 from connector.closing.close import fulfil
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import InputError
-from connector.ledger.jobs import ItemStatus, Job, JobKind, Row
+from connector.ledger.jobs import NOT_DONE, ItemStatus, Job, JobKind, Row
 from tests.bulk.directory import Directory
 from tests.bulk.office import Office
 
@@ -119,7 +119,7 @@ def test_dead_letters_are_input_for_the_next_run(office: Office, tmp_path: Path)
         close(office, id_, Outcome.LOST)
     office.run(office.job("june", ids))
     file = tmp_path / "dead.csv"
-    assert write_results(file, office.ledger, "june", BAD) == 2
+    assert write_results(file, office.ledger, "june", NOT_DONE) == 2
     with file.open(encoding="utf-8") as lines:
         told = list(csv.DictReader(lines))
     assert {line["result.reason"] for line in told} == {"closed_with_other_outcome"}

@@ -25,7 +25,7 @@ from pyarrow import parquet
 from connector.bulk.input.cell_values import CellRules, is_date_format
 from connector.bulk.input.column_map import ColumnMapping, parse_renames
 from connector.bulk.input.row_reader import RowFile, RowReader
-from connector.bulk.input.table_file import FileFormat, readable
+from connector.bulk.input.table_file import readable
 from connector.bulk.results import write_dead_letters
 from connector.closing.model import Intent, Outcome
 from connector.closing.record_keys import RecordMatch
@@ -55,12 +55,12 @@ class Desk:
         path: Path,
         columns: ColumnMapping | None = None,
         cells: CellRules | None = None,
-        form: FileFormat | None = None,
         rejects: Path | None = None,
+        encoding: str = "",
     ) -> list[Row]:
         with readable(path) as copy:
             file = RowFile(
-                copy, form or FileFormat(), columns or ColumnMapping(), cells or CellRules(), rejects, path.name
+                copy, columns or ColumnMapping(), cells or CellRules(), rejects, encoding=encoding, name=path.name
             )
             with RowReader(file, Directory()) as reader:
                 rows = list(reader.rows())
@@ -186,12 +186,12 @@ def test_an_older_encoding_is_guessed_and_the_guess_is_shown(desk: Desk, encodin
     path = desk.write(f"opportunityid;outcome;subject\n{A};won;{word}\n".encode(encoding))
     assert [row.intent.subject for row in desk.read(path)] == [word]  # type: ignore[union-attr]
     assert f"it is read as {encoding}, which is a guess, for example " in desk.notes[0]
-    assert [row.intent.subject for row in desk.read(path, form=FileFormat(encoding=encoding))] == [word]  # type: ignore[union-attr]
+    assert [row.intent.subject for row in desk.read(path, encoding=encoding)] == [word]  # type: ignore[union-attr]
     assert desk.notes == []
 
 
 def test_an_encoding_that_nobody_knows_is_refused(desk: Desk) -> None:
-    assert "'latin-77' is not an encoding" in desk.refused(desk.write(HEAD), form=FileFormat(encoding="latin-77"))
+    assert "'latin-77' is not an encoding" in desk.refused(desk.write(HEAD), encoding="latin-77")
 
 
 def test_the_first_line_of_excel_may_name_the_delimiter(desk: Desk) -> None:

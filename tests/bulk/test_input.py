@@ -16,7 +16,7 @@ from connector.bulk.input import disk_tables, row_reader, text_file
 from connector.bulk.input.column_map import ColumnMapping, parse_renames
 from connector.bulk.input.excel_file import open_workbook
 from connector.bulk.input.row_reader import RowFile, RowReader
-from connector.bulk.input.table_file import FileFormat, readable
+from connector.bulk.input.table_file import readable
 from connector.bulk.results import write_dead_letters
 from connector.closing.intent import FILE_COLUMNS
 from connector.closing.model import DraftPolicy, Intent, Outcome
@@ -44,7 +44,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 def read(path: Path, kind: str = "", columns: ColumnMapping | None = None) -> list[Row]:
     with readable(path) as file:
-        reader = RowReader(RowFile(file, FileFormat(kind), columns or ColumnMapping()), Directory())
+        reader = RowReader(RowFile(file, columns or ColumnMapping(), kind=kind), Directory())
         return list(reader.rows())
 
 

@@ -83,8 +83,8 @@ def test_a_workbook_is_typed_has_sheets_for_what_was_not_done_and_runs_nothing(c
 
 
 def test_a_text_of_any_kind_goes_into_a_cell_as_it_is(tmp_path: Path) -> None:
-    with new_workbook(tmp_path / "x.xlsx") as book:
-        out = book.sheet("Rows", [("=1+1", 10)])
+    with new_workbook(tmp_path / "x.xlsx") as new_sheet:
+        out = new_sheet("Rows", [("=1+1", 10)])
         texts = ["=1+1", "+1", "-1", "@SUM(A1)", "#N/A", "\x01 unseen", "long" * 10_000, "1.5", "ä\N{GRINNING FACE}"]
         for text in texts:
             out.add([text])

@@ -18,7 +18,7 @@ from connector.bulk.input.cell_values import CellRules, as_text
 from connector.bulk.input.column_map import RESULT_PREFIX, ColumnMapping, twice, unknown
 from connector.bulk.input.disk_tables import TOGETHER, DuplicateDetector, DuplicateRow, KeyCache
 from connector.bulk.input.file_row import FileRow
-from connector.bulk.input.table_file import FileFormat, open_table
+from connector.bulk.input.table_file import open_table
 from connector.bulk.sheet_file import as_written, harmless, whole_text
 from connector.bulk.words import rows as rows_of
 from connector.closing.field import FieldKind
@@ -63,27 +63,24 @@ _VALUE = re.compile(r"'[^']*'|\d+")
 
 T = TypeVar("T")
 Check = Callable[[Intent], None]
-"""A further check of a row, against the organization's status reasons say; raises InputError."""
-
-
-def _no_check(intent: Intent) -> None:
-    """Find nothing wrong."""
+"""A further check of a row, for example against the organization's status reasons; raises InputError."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowFile:
-    """A file of rows to close, and how to read it: its form, its columns and its cells.
+    """A file of rows to close, and how to read it: its columns, its cells, its format and the encoding of its text.
 
-    `name` is what messages call it, `path` itself unless another is given. With `rejects`, unusable rows go there and
-    the others are read; without, one unusable row refuses the file. `host` is the organization's: addresses of records
-    in cells must be of it.
+    Without a `kind` of format its name and first bytes tell. `name` is what messages call it, `path` itself unless
+    another is given. With `rejects`, unusable rows go there and the others are read; without, one unusable row refuses
+    the file. `host` is the organization's: addresses of records in cells must be of it.
     """
 
     path: Path
-    form: FileFormat = field(default_factory=FileFormat)
     columns: ColumnMapping = field(default_factory=ColumnMapping)
     cells: CellRules = field(default_factory=CellRules)
     rejects: Path | None = None
+    kind: str = ""
+    encoding: str = ""
     name: str = ""
     host: str = ""
 
@@ -94,7 +91,7 @@ class RowReader:
     What is not an id where one belongs is looked up in `organization`.
     """
 
-    def __init__(self, file: RowFile, organization: KeyLookup, check: Check = _no_check) -> None:
+    def __init__(self, file: RowFile, organization: KeyLookup, check: Check = lambda _intent: None) -> None:
         self.notes: list[str] = []
         self._file = file
         self._check = check
@@ -185,7 +182,7 @@ class RowReader:
         self, problems: _Problems, *, noting: bool = False
     ) -> Iterator[tuple[FileRow, Mapping[str, str], Intent | None]]:
         """Return every row with what it keeps and its intent, None where it has none; `problems` has been told why."""
-        table = open_table(self._file.path, self._file.form, self._file.columns.ours)
+        table = open_table(self._file.path, self._file.kind, self._file.encoding, self._file.columns.ours)
         columns, notes = self._file.columns.of_file(table.columns or ())
         names = None if table.columns is None else columns.read(self._name, table.columns)
         headers = 0

@@ -13,7 +13,6 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,24 +26,16 @@ LARGEST_COPY = 16 * 2**30
 """Bytes that a packed or piped file may have once it is unpacked."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileFormat:
-    """How a file is written: its format, empty to go by its name and first bytes, and the encoding of its text."""
-
-    kind: str = ""
-    encoding: str = ""
-
-
-def open_table(path: Path, form: FileFormat, our_name: OurName) -> TableFile:
-    """Open a file as `form` says; raises InputError."""
+def open_table(path: Path, kind: str, encoding: str, our_name: OurName) -> TableFile:
+    """Open a file of this format (empty: by its name and first bytes) and encoding; raises InputError."""
     try:
-        kind = form.kind or _kind(path)
+        kind = kind or _kind(path)
         _refuse_disguised(path, kind)
         match kind:
             case "csv":
-                return open_csv(path, form.encoding, our_name)
+                return open_csv(path, encoding, our_name)
             case "json" | "jsonl":
-                return open_json(path, form.encoding)
+                return open_json(path, encoding)
             case "excel":
                 return open_workbook(path, our_name)
             case "parquet":

@@ -7,10 +7,12 @@ file: nothing in it is fetched from elsewhere, and whatever is put into it is es
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
@@ -33,27 +35,27 @@ _MOMENT = "yyyy-mm-dd hh:mm:ss"
 Cell = str | int | float | Decimal | datetime | None
 
 
+@dataclass(frozen=True, slots=True)
 class Link:
     """An address that a cell opens."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    address: str
 
 
 @contextmanager
-def new_workbook(path: Path) -> Iterator[WorkbookWriter]:
-    """Give a workbook to write into; it appears at `path` afterwards, whole or not at all. Raises InputError."""
+def new_workbook(path: Path) -> Iterator[NewSheet]:
+    """Give what makes the sheets of a workbook, which appears at `path` afterwards, whole or not at all.
+
+    Memory stays flat. Raises InputError.
+    """
     try:
         from openpyxl import Workbook
     except ImportError as error:
-        raise InputError(
-            "Workbooks need a library that is not installed.",
-            remedy="Install the connector with the extra report (`connector docs administrator`).",
-        ) from error
+        raise _lacking("Workbooks") from error
     with whole_file(path) as aside, TemporaryFile() as made:
         book = Workbook(write_only=True)
         try:
-            yield WorkbookWriter(book)
+            yield partial(SheetWriter, book)
             book.save(made)
         except OSError:
             for sheet in book.worksheets:  # each has a file of its own until then, which has no room either
@@ -65,15 +67,11 @@ def new_workbook(path: Path) -> Iterator[WorkbookWriter]:
             copyfileobj(made, file)
 
 
-class WorkbookWriter:
-    """A workbook with sheets that rows are added to; memory stays flat."""
-
-    def __init__(self, book: Any) -> None:
-        self._book = book
-
-    def sheet(self, title: str, columns: Sequence[tuple[str, int]]) -> SheetWriter:
-        """Return a new sheet with these columns: names and widths in characters."""
-        return SheetWriter(self._book, title, columns)
+def _lacking(what: str) -> InputError:
+    return InputError(
+        f"{what} need a library that is not installed.",
+        remedy="Install the connector with the extra report (`connector docs administrator`).",
+    )
 
 
 class SheetWriter:
@@ -140,15 +138,16 @@ class SheetWriter:
         return cell
 
 
+NewSheet = Callable[[str, Sequence[tuple[str, int]]], SheetWriter]
+"""Makes a sheet of this title, with these columns: names and widths in characters."""
+
+
 def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
     """Write a page whole or not at all. Raises InputError."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
-        raise InputError(
-            "Pages need a library that is not installed.",
-            remedy="Install the connector with the extra report (`connector docs administrator`).",
-        ) from error
+        raise _lacking("Pages") from error
     templates = Environment(
         loader=PackageLoader("connector.bulk.reports", "templates"),
         autoescape=True,

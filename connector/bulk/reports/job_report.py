@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from connector.bulk.reports.documents import Cell, Link, WorkbookWriter, new_workbook, write_page
+from connector.bulk.reports.documents import Cell, Link, NewSheet, new_workbook, write_page
 from connector.bulk.reports.report_row import OrganizationNames, ReportRow, report_row
 from connector.bulk.words import BINDS, limits_words
 from connector.ledger.job_limits import JobLimits
-from connector.ledger.jobs import PACE, Event, ItemStatus, Job
+from connector.ledger.jobs import NOT_DONE, PACE, Event, ItemStatus, Job
 from connector.ledger.ledger import Ledger
 from connector.ledger.shared_state import recall, remember
 
@@ -47,9 +47,9 @@ class ReportSummary:
     """What the rows of a job come to. Sums are by currency, since there is no rate between two."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    values: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    values: defaultdict[tuple[str, str], Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     closed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    closed_values: dict[tuple[str, str, str], Decimal] = field(default_factory=dict)
+    closed_values: defaultdict[tuple[str, str, str], Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     causes: dict[tuple[str, str], Cause] = field(default_factory=dict)
     users: Counter[str] = field(default_factory=Counter)
     ended: Counter[int] = field(default_factory=Counter)
@@ -57,9 +57,8 @@ class ReportSummary:
     def add(self, row: ReportRow) -> None:
         """Count a row."""
         self.counts[row.status] += 1
-        value, of = row.value or Decimal(), (row.status, row.currency)
         if row.value is not None:
-            self.values[of] = self.values.get(of, Decimal()) + value
+            self.values[row.status, row.currency] += row.value
         if row.by:
             self.users[row.by] += 1
         if row.ended is not None:
@@ -67,8 +66,8 @@ class ReportSummary:
         if row.status == ItemStatus.CLOSED:
             group = row.outcome, row.reason, row.currency
             self.closed[group] += 1
-            self.closed_values[group] = self.closed_values.get(group, Decimal()) + value
-        elif row.status in {ItemStatus.REFUSED, ItemStatus.FAILED}:
+            self.closed_values[group] += row.value or 0
+        elif row.status in NOT_DONE:
             first = Cause(row.status, row.cause, row.message, row.remedy, row.detail)
             cause = self.causes.setdefault((row.status, row.cause), first)
             cause.count += 1
@@ -104,8 +103,8 @@ def write_job_report(path: Path, ledger: Ledger, job: Job) -> int:
     summary = ReportSummary()
     if path.suffix.lower() == ".xlsx":
         kept = list(dict.fromkeys(name for record in ledger.records(job.name) for name in record.kept))
-        with new_workbook(path) as book:
-            _write_workbook(book, job, rows, kept, summary)
+        with new_workbook(path) as new_sheet:
+            _write_workbook(new_sheet, job, rows, kept, summary)
     else:
         for row in rows:
             summary.add(row)
@@ -114,15 +113,15 @@ def write_job_report(path: Path, ledger: Ledger, job: Job) -> int:
 
 
 def _write_workbook(
-    book: WorkbookWriter, job: Job, rows: Iterable[ReportRow], own: Sequence[str], summary: ReportSummary
+    new_sheet: NewSheet, job: Job, rows: Iterable[ReportRow], own: Sequence[str], summary: ReportSummary
 ) -> None:
-    first = book.sheet("Summary", (("", 28), ("", 24), ("Rows", 12), ("Value", 18), ("Currency", 12)))
-    sheets = {title: book.sheet(title, [*_COLUMNS, *((name, 20) for name in own)]) for title in _SHEETS}
+    first = new_sheet("Summary", (("", 28), ("", 24), ("Rows", 12), ("Value", 18), ("Currency", 12)))
+    sheets = {title: new_sheet(title, [*_COLUMNS, *((name, 20) for name in own)]) for title in _SHEETS}
     for row in rows:
         summary.add(row)
         cells = [*_cells(row), *(row.kept.get(name) for name in own)]
         sheets["Rows"].add(cells)
-        if row.status in _BAD:
+        if row.status in NOT_DONE:
             sheets[row.status.capitalize()].add(cells)
     for line in _summary_cells(job, summary):
         first.add(line)
@@ -139,7 +138,6 @@ def saved_names(ledger: Ledger, job: Job) -> OrganizationNames:
     return OrganizationNames.of(saved.data) if saved else OrganizationNames()
 
 
-_BAD = frozenset({ItemStatus.REFUSED.value, ItemStatus.FAILED.value})
 _SHEETS = ("Rows", "Failed", "Refused")
 
 

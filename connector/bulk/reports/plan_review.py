@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,7 +48,7 @@ class PlanSummary:
 
     counts: Counter[str] = field(default_factory=Counter)
     closes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    values: dict[tuple[str, str, str], Decimal] = field(default_factory=dict)
+    values: defaultdict[tuple[str, str, str], Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     causes: Counter[tuple[str, str]] = field(default_factory=Counter)
     first: list[PlannedRow] = field(default_factory=list)
     bad: list[PlannedRow] = field(default_factory=list)
@@ -59,7 +59,7 @@ class PlanSummary:
         if row.status == "planned":
             group = str(row.asked.get("outcome", "")), str(row.asked.get("status", "")), row.currency
             self.closes[group] += 1
-            self.values[group] = self.values.get(group, Decimal()) + (row.value or Decimal())
+            self.values[group] += row.value or 0
         elif row.cause:
             self.causes[row.status, row.cause] += 1
         shown = self.bad if row.cause else self.first
@@ -81,10 +81,10 @@ def write_plan_review(path: Path, plan: Path, names: OrganizationNames) -> None:
         write_page(path, "plan.html", _page_values(plan, head, summary))
         return
     own = list(dict.fromkeys(name for row in _rows(plan, names) for name in row.kept))
-    with new_workbook(path) as book:
-        first = book.sheet("Summary", (("", 28), ("", 24), ("Rows", 12), ("Estimated value", 18), ("Currency", 12)))
+    with new_workbook(path) as new_sheet:
+        first = new_sheet("Summary", (("", 28), ("", 24), ("Rows", 12), ("Estimated value", 18), ("Currency", 12)))
         columns = [*_COLUMNS, *((name, 20) for name in own)]
-        every, bad = book.sheet("Rows", columns), book.sheet("Not planned", columns)
+        every, bad = new_sheet("Rows", columns), new_sheet("Not planned", columns)
         for row in rows:
             summary.add(row)
             cells = [*_cells(row), *(row.kept.get(name) for name in own)]

@@ -167,7 +167,6 @@ def _row_file(options: Mapping[str, Any]) -> RowFile:
     from connector.bulk.input.cell_values import CellRules, is_date_format
     from connector.bulk.input.column_map import ColumnMapping, parse_renames
     from connector.bulk.input.row_reader import RowFile
-    from connector.bulk.input.table_file import FileFormat
 
     if options["date_format"] and not is_date_format(options["date_format"]):
         raise InputError(
@@ -179,8 +178,7 @@ def _row_file(options: Mapping[str, Any]) -> RowFile:
         parse_renames(options["renames"]), {}, options["keep"], options["ignore_others"], options["key"]
     )
     cells = CellRules(options["decimal"] or "", options["date_format"], nulls, _read_values(options["values"]))
-    form = FileFormat(options["kind"] or "", options["encoding"])
-    return RowFile(Path(), form, columns, cells, options["rejects"])
+    return RowFile(Path(), columns, cells, options["rejects"], options["kind"] or "", options["encoding"])
 
 
 def _read_values(file: Path | None) -> dict[str, dict[str, str]]:
