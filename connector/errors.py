@@ -210,6 +210,13 @@ class NotConverged(ConnectorError):
         self.effect = self.last.effect if self.last is not None else Effect.NONE
 
 
+def cause_of(error: ConnectorError | None) -> ConnectorError | None:
+    """Return the failure behind a loop that gave up, else the failure itself."""
+    while isinstance(error, NotConverged) and error.last is not None:
+        error = error.last
+    return error
+
+
 class RepeatedUndo(NotConverged):
     """A step was done more than once, and each time something in the organization undid it."""
 

@@ -23,7 +23,7 @@ from connector.closing.model import (
 )
 from connector.closing.reopening import changed_columns
 from connector.closing.request import plain_value
-from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SignInAgain
+from connector.errors import ConnectorError, InputError, ServiceError, SignInAgain, cause_of
 
 LONGEST_ALIKE = 120
 """Characters of a text by which failures are counted."""
@@ -239,8 +239,3 @@ def alike(detail: str, names: Iterable[str] = ()) -> str:
     for name in sorted(filter(None, names), key=len, reverse=True):
         detail = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", detail)
     return " ".join(_DIFFERING.sub(lambda match: "'…'" if match["name"] else "#", detail).split())[:LONGEST_ALIKE]
-
-
-def cause_of(error: ConnectorError | None) -> ConnectorError | None:
-    """Return the failure behind a loop that gave up, else the failure itself."""
-    return cause_of(error.last) if isinstance(error, NotConverged) and error.last is not None else error

@@ -268,33 +268,29 @@ def _identify(
 
 
 def _answer_failures(app: FastAPI) -> None:
-    async def of_declined(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestRefused)
-        return _failed(request, error.failure)
+    async def answer(request: Request, error: Exception) -> Response:
+        return _failed(request, _problem(request, error))
 
-    async def of_connector(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ConnectorError)
-        if isinstance(error, LedgerError):
-            _log.error("%s: %s", request.state.correlation_id, error)
-        return _failed(request, of_error(error))
+    for kind in (RequestRefused, ConnectorError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, answer)
 
-    async def of_validation(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return _failed(request, _malformed(request, error))
 
-    async def of_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        status = HTTPStatus.BAD_REQUEST if error.status_code == _UNPROCESSABLE else error.status_code
-        code = _CODES.get(status, "invalid_request")
-        sentence = _SENTENCES.get(status, f"{responses.get(status, 'Failed')}: check the method and the address.")
-        if status == HTTPStatus.NOT_FOUND and "" in request.url.path.split("/")[2:]:
-            sentence = _NO_PART
-        return _failed(request, Problem(status, code, sentence, headers=dict(error.headers or {})))
-
-    app.add_exception_handler(RequestRefused, of_declined)
-    app.add_exception_handler(ConnectorError, of_connector)
-    app.add_exception_handler(RequestValidationError, of_validation)
-    app.add_exception_handler(HTTPException, of_http)
+def _problem(request: Request, error: Exception) -> Problem:
+    if isinstance(error, RequestRefused):
+        return error.failure
+    if isinstance(error, RequestValidationError):
+        return _malformed(request, error)
+    if isinstance(error, LedgerError):
+        _log.error("%s: %s", request.state.correlation_id, error)
+    if isinstance(error, ConnectorError):
+        return of_error(error)
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus.BAD_REQUEST if error.status_code == _UNPROCESSABLE else error.status_code
+    code = _CODES.get(status, "invalid_request")
+    sentence = _SENTENCES.get(status, f"{responses.get(status, 'Failed')}: check the method and the address.")
+    if status == HTTPStatus.NOT_FOUND and "" in request.url.path.split("/")[2:]:
+        sentence = _NO_PART
+    return Problem(status, code, sentence, headers=dict(error.headers or {}))
 
 
 def _failed(request: Request, failure: Problem) -> Response:

@@ -12,7 +12,6 @@ import logging
 import math
 import re
 import threading
-import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from opentelemetry.trace import SpanKind
 
 from connector.clock import Clock
 from connector.service.auth.caller import Caller
-from connector.service.problems import MALFORMED, Problem, RequestRefused, busy
+from connector.service.problems import MALFORMED, Problem, RequestRefused, busy, frames_of
 from connector.service.schemas.field_values import repeated_name
 from connector.service.telemetry import REQUEST_SECONDS, Fact, Telemetry, mark_failed, traceparent
 from connector.service.templates.page_view import failure_response
@@ -184,7 +183,7 @@ class RequestMiddleware:
             if not exchange.status:
                 await _answer(told, exchange, _LATE)
         except Exception as error:  # noqa: BLE001 - the last resort: the caller gets an answer, the log gets the frames
-            _log_unforeseen(error, exchange)
+            _log.error("%s broke off: %s\n%s", exchange.correlation_id, type(error).__name__, frames_of(error))
             if not exchange.status:
                 await _answer(told, exchange, UNFORESEEN)
 
@@ -300,11 +299,6 @@ async def _answer(send: Send, exchange: _Exchange, failure: Problem) -> None:
     response = failure_response(failure, exchange.path, exchange.headers.get("accept", ""), "", exchange.correlation_id)
     await send({"type": "http.response.start", "status": failure.status, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body})
-
-
-def _log_unforeseen(error: Exception, exchange: _Exchange) -> None:
-    frames = "".join(traceback.format_tb(error.__traceback__))  # not the message, which may hold customer text
-    _log.error("%s broke off: %s\n%s", exchange.correlation_id, type(error).__name__, frames)
 
 
 def _log_request(scope: MutableMapping[str, Any], exchange: _Exchange, seconds: float) -> None:

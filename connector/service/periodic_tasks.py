@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from connector.clock import Clock
 from connector.errors import ConnectorError
+from connector.service.problems import frames_of
 
 _log = logging.getLogger("connector.service")
 
@@ -93,8 +93,8 @@ class PeriodicTasks:
             _log.warning("%s waits for its next turn: %s", task.name, type(error).__name__)
             self._failures.add(task.name)
         except Exception as error:
-            frames = "".join(traceback.format_tb(error.__traceback__))  # not the message, which may hold customer text
-            _log.error("%s broke off and waits for its next turn: %s\n%s", task.name, type(error).__name__, frames)
+            what = type(error).__name__
+            _log.error("%s broke off and waits for its next turn: %s\n%s", task.name, what, frames_of(error))
             self._failures.add(task.name)
         else:
             self._failures.discard(task.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -18,7 +19,6 @@ from connector.errors import (
     InputError,
     LedgerError,
     Malformed,
-    NotConverged,
     NotFound,
     Rejected,
     ServiceError,
@@ -28,6 +28,7 @@ from connector.errors import (
     Throttled,
     TransportError,
     Unauthorized,
+    cause_of,
 )
 from connector.service.schemas.response_models import ErrorDetail
 
@@ -90,6 +91,11 @@ def _without_none(members: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in members.items() if value is not None}
 
 
+def frames_of(error: BaseException) -> str:
+    """Return where it was raised, for a log; not its message, which may hold customer text."""
+    return "".join(traceback.format_tb(error.__traceback__))
+
+
 class RequestRefused(Exception):
     """Ends a request with a failure."""
 
@@ -128,8 +134,7 @@ def of_error(error: ConnectorError) -> Problem:
 
     The organization's own words are left out: they may hold what this caller must not see.
     """
-    if isinstance(error, NotConverged) and error.last is not None:
-        error = error.last
+    error = cause_of(error) or error
     if isinstance(error, SignInError):
         return _sign_in(error)
     if isinstance(error, LedgerError):  # its own words, on files and disks, are for the log

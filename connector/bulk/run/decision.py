@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.closing.identity import is_made_under
 from connector.closing.model import Intent, ReopenIntent, Report, ReportStatus
-from connector.closing.report import alike, audit_data, cause_of, error_data, failure_lines, record_data, report_data
+from connector.closing.report import alike, audit_data, error_data, failure_lines, record_data, report_data
 from connector.errors import (
     Broken,
     ConnectorError,
@@ -25,6 +25,7 @@ from connector.errors import (
     Throttled,
     Unanswered,
     Unauthorized,
+    cause_of,
 )
 from connector.ledger.jobs import Item, ItemResult, ItemStatus
 

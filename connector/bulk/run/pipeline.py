@@ -21,8 +21,7 @@ from connector.bulk.run.row_in_hand import LookQueue, PipelineState, RowInHand, 
 from connector.clock import Clock
 from connector.closing.close import look, pause_length
 from connector.closing.model import Plan, Report, StepResult
-from connector.closing.report import cause_of
-from connector.errors import ConnectorError, RepeatedUndo
+from connector.errors import ConnectorError, RepeatedUndo, cause_of
 from connector.ledger.jobs import Item, ItemResult
 
 MOST_LOOKS = 2

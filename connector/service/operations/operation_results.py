@@ -14,7 +14,7 @@ from uuid import UUID
 
 from connector.closing.model import Outcome
 from connector.closing.report import failure_lines
-from connector.ledger.jobs import DesiredState, ItemStatus, JobKind, JobState
+from connector.ledger.jobs import AS_ASKED, DesiredState, ItemStatus, JobKind, JobState
 from connector.ledger.operation_store import StoredOperation
 from connector.service.problems import SIGN_IN_AGAIN, STATUS, Problem, about, challenge, labelled, with_labels
 from connector.service.schemas.response_models import (
@@ -37,14 +37,12 @@ _QUOTE_WORDS = {
     "delete_quote": "deleted",
     "reopen_quote": "reopened",
 }
-_DONE = frozenset(
-    {ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED, ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN, ItemStatus.UNDONE}
-)
 FINAL: Mapping[str, tuple[int, str]] = {
     "SignInAgain": (HTTPStatus.UNAUTHORIZED, "sign_in_again"),
     "SignInError": (HTTPStatus.FORBIDDEN, "organization_sign_in_failed"),
     **{kind.__name__: (status, code) for kind, status, code in STATUS if status < HTTPStatus.TOO_MANY_REQUESTS},
 }
+"""Status and code of each kind of failure that ends an operation, by its name in the store."""
 CANCELED_SENTENCE = "The operation was canceled before it changed anything."
 CANCELED_LATER = (
     "The operation was canceled between two attempts. Look at the opportunity: some of it may have been done."
@@ -70,7 +68,7 @@ _VIEW = {
 def final_answer(operation: StoredOperation) -> CloseResult | Problem:
     """Return what was reached by an operation that has its result, or why not; always the same for the same one."""
     report = operation.record.report or {}
-    if operation.record.status in _DONE or report.get("partial"):
+    if operation.record.status in AS_ASKED or report.get("partial"):
         return _result(operation, report)
     return _failure(operation, report)
 
@@ -98,7 +96,7 @@ def view(operation: StoredOperation, waiting_until: datetime | None = None) -> O
     """Return where an operation is; `waiting_until` is when it is tried again, where that is known."""
     status = OperationStatus.CANCELED if was_canceled(operation) else _VIEW.get(operation.record.status)
     if status is None:
-        status = OperationStatus.DONE if operation.record.status in _DONE else OperationStatus.FAILED
+        status = OperationStatus.DONE if operation.record.status in AS_ASKED else OperationStatus.FAILED
     return OperationView(
         operation_id=operation.job.name,
         kind="reopen" if operation.job.kind is JobKind.REOPEN else "close",
@@ -154,7 +152,7 @@ def _quote(quote: str, steps: Sequence[Mapping[str, Any]], not_run: str) -> Quot
 
 
 def _result(operation: StoredOperation, report: Mapping[str, Any]) -> CloseResult:
-    steps, done = _steps(report), operation.record.status in _DONE
+    steps, done = _steps(report), operation.record.status in AS_ASKED
     word = operation.record.status.value if done else "partial"
     return CloseResult(
         opportunity_id=operation.record.opportunity_id,

@@ -20,7 +20,7 @@ from connector.closing.intent import AnyIntent
 from connector.closing.model import Report, ReportStatus
 from connector.closing.organization import LookupOrganization, Organization
 from connector.closing.report import audit_data, report_data
-from connector.errors import ConnectorError, NotConverged, SignInError, Throttled, Unanswered
+from connector.errors import ConnectorError, SignInError, Throttled, Unanswered, cause_of
 from connector.ledger.claims import Worker
 from connector.ledger.jobs import Item, ItemResult, ItemStatus, Job
 from connector.service.auth.caller import Caller
@@ -155,13 +155,6 @@ def _kept(report: Report) -> dict[str, object]:
     """Return the report for the store, with the name by which people know the opportunity."""
     snapshot = report.before or report.after
     return report_data(report) | ({"name": snapshot.opportunity.name} if snapshot and snapshot.opportunity.name else {})
-
-
-def cause_of(error: ConnectorError | None) -> ConnectorError | None:
-    """Return the failure behind a loop that gave up, else the failure itself."""
-    while isinstance(error, NotConverged) and error.last is not None:
-        error = error.last
-    return error
 
 
 def _reason(report: Report, cause: ConnectorError | None) -> str:

@@ -12,7 +12,7 @@ from connector.closing.field import FieldKind
 from connector.closing.intent import HOSTED_FIELDS, OPPORTUNITY_ID, AnyIntent, ReopenIntent
 from connector.closing.request import parse_request
 from connector.ledger.audit import AuditEntry, AuditSource, source_of
-from connector.ledger.jobs import ItemStatus, Job, JobKind
+from connector.ledger.jobs import NOT_DONE, ItemStatus, Job, JobKind
 from connector.ledger.operation_filter import EVERY_OPERATION, OperationFilter
 from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore, StoredOperation
 from connector.service.auth.caller import Caller, CallerKind, acts_as_user, may_see, may_see_job
@@ -26,8 +26,6 @@ from connector.service.service_options import ServiceOptions
 
 WAITING = "waiting"
 """The event that says until when an operation waits."""
-RETRIED = (ItemStatus.FAILED, ItemStatus.REFUSED)
-"""Where what is tried again stands."""
 MOST_RETRIED = 500
 """Operations that are tried again at once."""
 _NONCE, _ID = 12, 16
@@ -127,9 +125,9 @@ class OperationService:
     def retry(self, operation_id: str, caller: Caller) -> None:
         """Put a failed or refused operation back to be done; raises RequestRefused (409) for one that is neither."""
         operation = self.find(operation_id, caller)
-        if operation.record.status not in RETRIED:
+        if operation.record.status not in NOT_DONE:
             raise declined(HTTPStatus.CONFLICT, "not_failed", "The operation has not failed, so it is not tried again.")
-        self.ledger.retry(operation_id, RETRIED)
+        self.ledger.retry(operation_id, NOT_DONE)
         opportunity, source = operation.record.opportunity_id, _source(operation, caller)
         self.ledger.audit.write(AuditEntry("retried", opportunity, source, operation_id))
 
@@ -149,7 +147,7 @@ class OperationService:
             visible = [operation for operation in operations if operation is not None and may_see(caller, operation)]
         else:
             visible = self.operations.newest(MOST_RETRIED, self.visible(caller, replace(chosen, status="failed")))
-        return [operation for operation in visible if operation.record.status in RETRIED and stands(operation)]
+        return [operation for operation in visible if operation.record.status in NOT_DONE and stands(operation)]
 
     def jobs(self, caller: Caller, most: int | None = None) -> list[Job]:
         """Return the bulk jobs that the caller may see, the latest first."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-import traceback
 from collections import Counter
 from concurrent.futures import Future, wait
 
@@ -16,6 +15,7 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.operation_store import OperationStore
 from connector.service.operations.operation_runner import OperationRunner, Stopping
 from connector.service.operations.waiting import DaemonExecutor
+from connector.service.problems import frames_of
 
 _log = logging.getLogger("connector.service")
 
@@ -109,7 +109,7 @@ class OperationWorkerPool:
                 self._stopping.wait(OUTAGE_PAUSE)
             except Exception as error:  # noqa: BLE001 - no row that cannot be read ends the thread
                 self._store_failed = self._broke_off = True
-                _log.error("Sharing out operations broke off: %s\n%s", type(error).__name__, _frames(error))
+                _log.error("Sharing out operations broke off: %s\n%s", type(error).__name__, frames_of(error))
                 self._stopping.wait(OUTAGE_PAUSE)
 
     def _share_out(self) -> None:
@@ -155,7 +155,7 @@ class OperationWorkerPool:
         error = future.exception()
         if error is None or isinstance(error, WorkerLost | Stopping):
             return
-        _log.error("The operation %s broke off: %s\n%s", job.name, type(error).__name__, _frames(error))
+        _log.error("The operation %s broke off: %s\n%s", job.name, type(error).__name__, frames_of(error))
         worker = self._worker
         if worker is not None:
             try:
@@ -166,8 +166,3 @@ class OperationWorkerPool:
             except LedgerError as failure:
                 self._store_failed = True
                 _log.error("The operation %s goes on when the store can be used again. %s", job.name, failure)
-
-
-def _frames(error: BaseException) -> str:
-    """Return where it was raised; not its message, which may hold customer text."""
-    return "".join(traceback.format_tb(error.__traceback__))

@@ -19,13 +19,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from connector.errors import ConnectorError
-from connector.ledger.jobs import Record
+from connector.ledger.jobs import NOT_DONE, Record
 from connector.ledger.operation_store import MOST_SEARCHED, StoredOperation
 from connector.service.auth.caller import Caller
 from connector.service.auth.session_cookies import SessionCookie
 from connector.service.dependencies import Dependencies
 from connector.service.operations.operation_results import failure_for_operators, message_for_operators, stands, view
-from connector.service.operations.operation_service import MOST_RETRIED, RETRIED, OperationService
+from connector.service.operations.operation_service import MOST_RETRIED, OperationService
 from connector.service.operations.waiting import STORE_SECONDS
 from connector.service.problems import RETRY_AFTER, RequestRefused, busy, declined
 from connector.service.routes.operation_routes import caller_of
@@ -194,13 +194,13 @@ class OperationsPage:
         """Return an operation as the page shows it; `action` is what can be done to it: cancel, retry or nothing."""
         shown, record = view(operation, self.service.waiting_until(operation)), operation.record
         shown = shown.model_copy(update={"message": message_for_operators(operation)})
-        action = "retry" if record.status in RETRIED and stands(operation) else ""
+        action = "retry" if record.status in NOT_DONE and stands(operation) else ""
         if shown.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
             action = "cancel"
         by = self.service.caller_of(operation)
         return {
             "seen": shown, "sign": SIGNS[shown.status.value], "name": str((record.report or {}).get("name", "")),
-            "caller": by.name or by.object_id, "cause": record.reason if record.status in RETRIED else "",
+            "caller": by.name or by.object_id, "cause": record.reason if record.status in NOT_DONE else "",
             "link": record_link(organization, record.opportunity_id), "action": action,
         }  # fmt: skip
 
@@ -211,7 +211,7 @@ class OperationsPage:
         organization = job.organization or self._organization(caller)
         row = job_row(self.service.ledger, job)
         cause = cause if cause in dict(row["causes"]) else ""
-        failed = self.service.ledger.records(name, RETRIED, after, cause)
+        failed = self.service.ledger.records(name, NOT_DONE, after, cause)
         rows = [_failed(record, organization) for record in islice(failed, SHOWN + 1)]
         return render(
             "job.html", caller=caller, token=self._token(caller), job=row, rows=rows[:SHOWN], more=len(rows) > SHOWN,

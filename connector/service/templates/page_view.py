@@ -19,7 +19,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from connector.bulk.run.plain_view import pace_parts
 from connector.bulk.status import status_data
-from connector.ledger.jobs import ItemStatus, Job, JobState
+from connector.ledger.jobs import NOT_DONE, Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_filter import OperationCount, OperationFilter
 from connector.service.operations.operation_results import FINAL
@@ -126,12 +126,11 @@ def job_row(ledger: Ledger, job: Job) -> dict[str, Any]:
     """
     counts, at_work = ledger.counts(job.name), job.state is JobState.READY and ledger.workers(job.name)
     named = {word: count for word, count in counts.data().items() if count and word != "total"}
-    not_done = (ItemStatus.FAILED, ItemStatus.REFUSED)
-    failed = sum(counts.by_status.get(status, 0) for status in not_done)
+    failed = sum(counts.by_status.get(status, 0) for status in NOT_DONE)
     tone = "failed" if failed else "running" if counts.open else "done"
     causes = Counter[str]()
     for (status, reason), count in counts.reasons.items():
-        causes[reason] += count if reason and status in not_done else 0
+        causes[reason] += count if reason and status in NOT_DONE else 0
     return {
         "name": job.name,
         "state": f"{job.state.value}, {failed} not done" if failed else job.state.value,
