@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.assembly.access_provider import AccessProvider
-from connector.clock import Clock, SystemClock
+from connector.clock import SystemClock
 from connector.dataverse.policies import reads_only
 from connector.errors import SettingsError
 from connector.handler import Handler
@@ -44,7 +44,7 @@ class HostedEndpoint:
     close: Callable[[], None]
 
 
-def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpoint:
+def open_endpoint(settings: Settings) -> HostedEndpoint:
     """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
     from connector.ledger.store import SMALL_CACHE, open_ledger
     from connector.service.dependencies import Dependencies
@@ -54,7 +54,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
     problems = service_problems(settings.service, embedded=settings.emulator is not None)
     if problems:
         raise SettingsError("\n".join(problems), remedy="`connector init --example` explains every setting.")
-    clock, chance = clock or SystemClock(), random.SystemRandom()
+    clock, chance = SystemClock(), random.SystemRandom()
     options = service_options(settings)
     with ExitStack() as opening:
         telemetry = telemetry_of(settings.service, options.version)
@@ -109,6 +109,13 @@ def telemetry_of(settings: ServiceSettings, version: str) -> Telemetry:
     return to_collector(version)
 
 
+_ADMISSION_AS_IT_IS = ("audiences", "clients", "scope", "role", "operator_role", "authority")
+_OPTIONS_AS_THEY_ARE = (
+    "public_url", "gateway_hosts", "deadline", "keep", "workers", "instances", "requests_per_minute", "webhook_keys",
+    "callback_hosts",
+)  # fmt: skip
+
+
 def service_options(settings: Settings) -> ServiceOptions:
     """Return how the endpoint of `settings` behaves. Raises SettingsError when its secret cannot be had."""
     from importlib import metadata
@@ -124,27 +131,14 @@ def service_options(settings: Settings) -> ServiceOptions:
         sign_in=sign_in,
         access=Access.APPLICATION if development else Access(service.access),
         tenants={tenant: address or settings.url for tenant, address in service.tenants.items()},
-        audiences=service.audiences,
-        clients=service.clients,
-        scope=service.scope,
-        role=service.role,
-        operator_role=service.operator_role,
-        authority=service.authority,
+        **{name: getattr(service, name) for name in _ADMISSION_AS_IT_IS},
         v1_issuer=_V1_ISSUERS.get(service.authority, "https://sts.windows.net"),
         api_keys={digest: name if "/" in name else f"{key_tenant(service)}/{name}" for digest, name in keys.items()},
     )
     return ServiceOptions(
         secret=_service_secret(service, settings.store),
         admission=admission,
-        public_url=service.public_url,
-        gateway_hosts=service.gateway_hosts,
-        deadline=service.deadline,
-        keep=service.keep,
-        workers=service.workers,
-        instances=service.instances,
-        requests_per_minute=service.requests_per_minute,
-        webhook_keys=service.webhook_keys,
-        callback_hosts=service.callback_hosts,
+        **{name: getattr(service, name) for name in _OPTIONS_AS_THEY_ARE},
         log_days=settings.log_days,
         version=metadata.version("dataverse-close-connector"),
     )

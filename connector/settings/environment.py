@@ -123,13 +123,9 @@ def commented(values: Mapping[str, str]) -> str:
     return "\n\n".join(paragraphs) + "\n"
 
 
-def wants_colors(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether `environ` (default: this process's) is content with colors.
-
-    It is not when NO_COLOR is there and not empty (no-color.org), or when the terminal is a dumb one.
-    """
-    environ = os.environ if environ is None else environ
-    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+def wants_colors() -> bool:
+    """Return whether the environment allows colors: NO_COLOR (no-color.org) is empty and the terminal is not dumb."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _parsed(model: type[Model], values: Mapping[str, str], problems: list[str], instead: Mapping[str, str]) -> Model:
