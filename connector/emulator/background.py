@@ -46,18 +46,9 @@ def served(options: EmulatorOptions, clock: Clock, folder: Path, keys: Keys | No
     server = Server(emulator, origin, files.server_context())
     thread = threading.Thread(target=loop.run_forever, name="emulator", daemon=True)
     thread.start()
-    application = options.tenant.applications[0]
     try:
         asyncio.run_coroutine_threadsafe(server.start(sock), loop).result(10)
-        yield ServedEmulator(
-            emulator,
-            origin,
-            f"{origin}/{options.tenant.tenant_id}",
-            options.tenant.tenant_id,
-            application.client_id,
-            application.secrets[0].value,
-            files.authority,
-        )
+        yield ServedEmulator(emulator, ca_file=files.authority, **emulator.options.sign_in())
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)

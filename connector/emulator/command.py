@@ -56,17 +56,8 @@ def serve(options: ServeOptions, announce: Announce) -> None:
 
 def ready_data(emulator: Emulator, files: Certificates) -> Mapping[str, str]:
     """Return what a client needs to know, the contents of the ready file."""
-    options = emulator.options
-    application = options.tenant.applications[0]
-    return {
-        "url": options.url,
-        "authority": f"{options.login_url}/{options.tenant.tenant_id}",
-        "tenant_id": options.tenant.tenant_id,
-        "client_id": application.client_id,
-        "client_secret": application.secrets[0].value,
-        "ca_file": str(files.authority.resolve()),
-        "control_url": f"{options.url}/_emulator/",
-    }
+    places = {"ca_file": str(files.authority.resolve()), "control_url": f"{emulator.options.url}/_emulator/"}
+    return emulator.options.sign_in() | places
 
 
 def env_text(ready: Mapping[str, str]) -> str:

@@ -63,12 +63,4 @@ def open_embedded(
         keys = Keys(None if str(path) == MEMORY else Path(f"{path}-keys") / "signing.pem")
     emulator = Emulator(chosen, TravelClock(clock), keys)
     keys.begin()
-    application = chosen.tenant.applications[0]
-    return EmbeddedEmulator(
-        emulator,
-        EMBEDDED_URL,
-        f"{EMBEDDED_LOGIN}/{chosen.tenant.tenant_id}",
-        chosen.tenant.tenant_id,
-        application.client_id,
-        application.secrets[0].value,
-    )
+    return EmbeddedEmulator(emulator, **chosen.sign_in())

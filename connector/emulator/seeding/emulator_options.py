@@ -55,6 +55,17 @@ class EmulatorOptions:
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     """What stands for a step or process of the twin, by its id, where it is not the usual."""
 
+    def sign_in(self) -> dict[str, str]:
+        """Return where a client finds the organization, and what its first application signs in with, by name."""
+        application = self.tenant.applications[0]
+        return {
+            "url": self.url,
+            "authority": f"{self.login_url}/{self.tenant.tenant_id}",
+            "tenant_id": self.tenant.tenant_id,
+            "client_id": application.client_id,
+            "client_secret": application.secrets[0].value,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:

@@ -30,129 +30,123 @@ _UNLISTED = frozenset({"ReviseQuote", "GenerateQuoteFromOpportunity", "ConvertQu
 
 
 def twin_schema(twin: Twin, base: Schema) -> Schema:
-    """Return the twin's schema. Raises TwinRefused for rows that make none."""
+    """Return the twin's schema: tables, columns, reasons and messages as the capture has them, the rest from `base`.
+
+    Raises TwinRefused for rows that make none.
+    """
     try:
-        return SchemaCompiler(twin).build(base)
+        return _schema(twin, base) if twin.whole("columns") else base
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TwinRefused(f"The capture holds a row that makes no schema: {error!r}.") from error
 
 
-class SchemaCompiler:
-    """Makes the schema of a twin out of the emulator's own and the rows of the capture."""
+def _schema(twin: Twin, base: Schema) -> Schema:
+    tables = {row["name"]: row for row in twin.rows("tables")}
+    schema = base
+    codes = count(_FIRST_CODE)
+    for name, row in tables.items():
+        if name not in base.tables:
+            schema = schema.with_table(_stub(row, next(codes)))
+    for name, row in tables.items():
+        if name in base.tables and not row.get("target", False):
+            schema = schema.with_table(_table(twin, base.tables[name], row))
+    return replace(schema, messages=_messages(twin, base), listed=_listed(twin))
 
-    def __init__(self, twin: Twin) -> None:
-        self._twin = twin
 
-    def build(self, base: Schema) -> Schema:
-        """Return the schema of the organization: tables, columns, reasons and messages as the capture has them."""
-        if not self._twin.whole("columns"):
-            return base
-        tables = {row["name"]: row for row in self._twin.rows("tables")}
-        schema = base
-        codes = count(_FIRST_CODE)
-        for name, row in tables.items():
-            if name not in base.tables:
-                schema = schema.with_table(_stub(row, next(codes)))
-        for name, row in tables.items():
-            if name in base.tables and not row.get("target", False):
-                schema = schema.with_table(self._table(base.tables[name], row))
-        return replace(schema, messages=self._messages(base), listed=self._listed())
+def _of(twin: Twin, section: str, table: str) -> Iterator[Json]:
+    yield from (row for row in twin.rows(section) if row.get("table") == table)
 
-    # --- tables ---
 
-    def _of(self, section: str, table: str) -> Iterator[Json]:
-        yield from (row for row in self._twin.rows(section) if row.get("table") == table)
+def _table(twin: Twin, base: Table, row: Json) -> Table:
+    name = base.logical_name
+    options: dict[str, list[Json]] = {}
+    for choice in _of(twin, "choices", name):
+        options.setdefault(choice["column"], []).append(choice)
+    columns = {each["name"]: _column(twin, each, options.get(each["name"], [])) for each in _of(twin, "columns", name)}
+    hidden = {key: replace(old, hidden=True) for key, old in base.columns.items() if key not in columns}
+    partners = {lookup.name: lookup.partner for lookup in base.lookups.values()}
+    lookups = {
+        each["name"]: Lookup(each["name"], each["column"], each["target"], partners.get(each["name"], ""))
+        for each in _of(twin, "navigation", name)
+    }
+    return replace(
+        base,
+        entity_set=row["entity_set"],
+        schema_name=row["schema_name"],
+        columns={**columns, **hidden},
+        lookups=lookups,
+        states=tuple(_state(each, twin.language) for each in _of(twin, "states", name)) or base.states,
+        statuses=tuple(_status(each, twin.language) for each in _of(twin, "reasons", name)) or base.statuses,
+        keys=tuple(
+            AlternateKey(name, each["name"], tuple(each["columns"]), each.get("status", ""))
+            for each in _of(twin, "keys", name)
+        ),
+        enforce_transitions=row.get("transitions_enforced", False),
+        change_tracking=row.get("change_tracking", False),
+        labels=_labels(row),
+        plural_labels=_labels(row, "plural_labels"),
+        label=_text(row, twin.language) or base.label,
+    )
 
-    def _table(self, base: Table, row: Json) -> Table:
-        name = base.logical_name
-        options: dict[str, list[Json]] = {}
-        for choice in self._of("choices", name):
-            options.setdefault(choice["column"], []).append(choice)
-        columns = {
-            each["name"]: self._column(each, options.get(each["name"], [])) for each in self._of("columns", name)
-        }
-        hidden = {key: replace(old, hidden=True) for key, old in base.columns.items() if key not in columns}
-        partners = {lookup.name: lookup.partner for lookup in base.lookups.values()}
-        lookups = {
-            each["name"]: Lookup(each["name"], each["column"], each["target"], partners.get(each["name"], ""))
-            for each in self._of("navigation", name)
-        }
-        return replace(
-            base,
-            entity_set=row["entity_set"],
-            schema_name=row["schema_name"],
-            columns={**columns, **hidden},
-            lookups=lookups,
-            states=tuple(_state(each, self._twin.language) for each in self._of("states", name)) or base.states,
-            statuses=tuple(_status(each, self._twin.language) for each in self._of("reasons", name)) or base.statuses,
-            keys=tuple(
-                AlternateKey(name, each["name"], tuple(each["columns"]), each.get("status", ""))
-                for each in self._of("keys", name)
-            ),
-            enforce_transitions=row.get("transitions_enforced", False),
-            change_tracking=row.get("change_tracking", False),
-            labels=_labels(row),
-            plural_labels=_labels(row, "plural_labels"),
-            label=_text(row, self._twin.language) or base.label,
-        )
 
-    def _column(self, row: Json, options: list[Json]) -> Column:
-        kind = KINDS.get(row["type"], Kind.STRING)
-        if kind is Kind.DATETIME and row.get("behavior") == "DateOnly":
-            kind = Kind.DATEONLY
-        return Column(
-            row["name"],
-            kind,
-            row.get("max_length") or 0,
-            Required(row.get("required", "None")),
-            row.get("create", True),
-            row.get("update", True),
-            row.get("read", True),
-            _text(row, self._twin.language),
-            row.get("schema_name") or row["name"],
-            tuple(row.get("targets", ())),
-            tuple((choice["value"], _text(choice, self._twin.language)) for choice in options),
-            row.get("format", "") if row.get("format") == "DateOnly" else "",
-            _labels(row),
-            tuple((choice["value"], _labels(choice)) for choice in options),
-            self._precision(row),
-            row.get("secured", False),
-            row.get("custom", False),
-            declared=tuple(_declared(row, kind)),
-        )
+def _column(twin: Twin, row: Json, options: list[Json]) -> Column:
+    kind = KINDS.get(row["type"], Kind.STRING)
+    if kind is Kind.DATETIME and row.get("behavior") == "DateOnly":
+        kind = Kind.DATEONLY
+    return Column(
+        row["name"],
+        kind,
+        row.get("max_length") or 0,
+        Required(row.get("required", "None")),
+        row.get("create", True),
+        row.get("update", True),
+        row.get("read", True),
+        _text(row, twin.language),
+        row.get("schema_name") or row["name"],
+        tuple(row.get("targets", ())),
+        tuple((choice["value"], _text(choice, twin.language)) for choice in options),
+        row.get("format", "") if row.get("format") == "DateOnly" else "",
+        _labels(row),
+        tuple((choice["value"], _labels(choice)) for choice in options),
+        _precision(twin, row),
+        row.get("secured", False),
+        row.get("custom", False),
+        declared=tuple(_declared(row, kind)),
+    )
 
-    def _precision(self, row: Json) -> int | None:
-        """Return the decimals that count: the column's own, those of all prices, or None for the currency's."""
-        source = row.get("precision_source")
-        if source == 1:
-            settings = {each["name"]: each.get("value") for each in self._twin.rows("settings")}
-            return int(settings.get("pricingdecimalprecision") or 2)
-        return None if source == 2 else row.get("precision")
 
-    # --- messages ---
+def _precision(twin: Twin, row: Json) -> int | None:
+    """Return the decimals that count: the column's own, those of all prices, or None for the currency's."""
+    source = row.get("precision_source")
+    if source == 1:
+        settings = {each["name"]: each.get("value") for each in twin.rows("settings")}
+        return int(settings.get("pricingdecimalprecision") or 2)
+    return None if source == 2 else row.get("precision")
 
-    def _messages(self, base: Schema) -> Mapping[str, Message]:
-        """Return the messages that can be called: those listed, and the organization's own actions, bound."""
-        names = {row["name"] for row in self._twin.rows("messages")}
-        optional = {name for name, message in base.messages.items() if message.pack in ("sales", "project operations")}
-        called = {name for name in optional if name in names or not base.messages[name].table or name in _UNLISTED}
-        callable_messages = {
-            name: message
-            for name, message in base.messages.items()
-            if name not in optional or name in called or not self._twin.whole("messages")
-        }
-        for row in self._twin.rows("processes"):
-            own = row.get("unique_name", "")
-            if row["kind"] == "action" and own and own not in callable_messages:
-                callable_messages[own] = Message(own, bound_to=row["table"], table=row["table"], pack="platform")
-        return callable_messages
 
-    def _listed(self) -> Mapping[str, tuple[str, ...]]:
-        listed: dict[str, tuple[str, ...]] = {}
-        for row in self._twin.rows("messages") if self._twin.whole("messages") else ():
-            table = row.get("table", "")
-            listed[row["name"]] = (*listed.get(row["name"], ()), *((table,) if table else ()))
-        return listed
+def _messages(twin: Twin, base: Schema) -> Mapping[str, Message]:
+    """Return the messages that can be called: those listed, and the organization's own actions, bound."""
+    names = {row["name"] for row in twin.rows("messages")}
+    optional = {name for name, message in base.messages.items() if message.pack in ("sales", "project operations")}
+    called = {name for name in optional if name in names or not base.messages[name].table or name in _UNLISTED}
+    callable_messages = {
+        name: message
+        for name, message in base.messages.items()
+        if name not in optional or name in called or not twin.whole("messages")
+    }
+    for row in twin.rows("processes"):
+        own = row.get("unique_name", "")
+        if row["kind"] == "action" and own and own not in callable_messages:
+            callable_messages[own] = Message(own, bound_to=row["table"], table=row["table"], pack="platform")
+    return callable_messages
+
+
+def _listed(twin: Twin) -> Mapping[str, tuple[str, ...]]:
+    listed: dict[str, tuple[str, ...]] = {}
+    for row in twin.rows("messages") if twin.whole("messages") else ():
+        table = row.get("table", "")
+        listed[row["name"]] = (*listed.get(row["name"], ()), *((table,) if table else ()))
+    return listed
 
 
 def _stub(row: Json, code: int) -> Table:

@@ -143,8 +143,9 @@ class Access:
 
     def require(self, caller: Caller, table: Table, verbs: Iterable[str]) -> None:
         """Raise Refused unless the caller holds the privilege for each verb on `table`."""
-        for verb in verbs:
-            self.require_named(caller, table, f"prv{verb}{table.privilege_name}")
+        for privilege in (f"prv{verb}{table.privilege_name}" for verb in verbs):
+            if privilege not in caller.privileges:
+                raise lacking(caller, table, privilege)
 
     def sees(self, caller: Caller, table: Table, verb: str, alias: str) -> str:
         """Return the SQL condition, `1` for every row, of the rows of `table` that the caller's privilege reaches.
@@ -196,11 +197,6 @@ class Access:
         if rows and not rows[0][0]:
             _, owner, unit = rows[0]
             raise refuse("row.no_access", key, owner, caller.user_id, table.type_code, unit, f"{verb}Access")
-
-    def require_named(self, caller: Caller, table: Table, privilege: str) -> None:
-        """Raise Refused unless the caller holds `privilege`; `table` is named in the text."""
-        if privilege not in caller.privileges:
-            raise lacking(caller, table, privilege)
 
     def require_definitions(self, caller: Caller) -> None:
         """Raise Refused unless the caller may read table definitions, where that needs a privilege."""

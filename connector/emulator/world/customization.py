@@ -182,7 +182,7 @@ class Customization:
         )
         for (table, column), level in levels.items():
             _check_known(schema, table, column, "require")
-            schema = schema.with_required(table, [column], level)
+            schema = schema.with_column(table, replace(schema.tables[table].columns[column], required=level))
         for table, column in self.secured:
             _check_known(schema, table, column, "secure")
             schema = schema.with_column(table, replace(schema.tables[table].columns[column], secured=True))

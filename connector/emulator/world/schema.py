@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
@@ -282,13 +282,9 @@ class Schema:
         changed = self.with_table(replace(old, statuses=statuses))
         if table != "opportunity":
             return changed
-        return changed.with_option("opportunityclose", "opportunitystatuscode", option.value, option.label)
-
-    def with_option(self, table: str, column: str, value: int, label: str) -> Schema:
-        """Return a schema in which the choice column has this option."""
-        old = self.tables[table].columns[column]
-        options = tuple(sorted([*(option for option in old.options if option[0] != value), (value, label)]))
-        return self.with_column(table, replace(old, options=options))
+        column = self.tables["opportunityclose"].columns["opportunitystatuscode"]
+        options = sorted([*(pair for pair in column.options if pair[0] != option.value), (option.value, option.label)])
+        return changed.with_column("opportunityclose", replace(column, options=tuple(options)))
 
     def with_column(self, table: str, column: Column) -> Schema:
         """Return a schema in which `table` has this column too, or instead."""
@@ -299,14 +295,6 @@ class Schema:
         """Return a schema in which `table` has this navigation property too."""
         old = self.tables[table]
         return self.with_table(replace(old, lookups={**old.lookups, lookup.name: lookup}))
-
-    def with_required(self, table: str, columns: Iterable[str], level: Required = Required.APPLICATION) -> Schema:
-        """Return a schema in which these columns of `table` are required by the application, or by the service."""
-        changed = self
-        for name in columns:
-            column = changed.tables[table].columns[name]
-            changed = changed.with_column(table, replace(column, required=level))
-        return changed
 
 
 ASSOCIATION_KEYS = {
