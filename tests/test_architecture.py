@@ -80,15 +80,15 @@ EMULATOR = {
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
     ("closing",): (3_100, 4_419),
-    ("ledger",): (3_350, 3_454),
-    ("dataverse",): (5_000, 6_868),
-    ("bulk",): (5_000, 6_767),
-    ("service",): (7_100, 7_134),
-    ("emulator",): (15_300, 16_481),
+    ("ledger",): (3_350, 3_431),
+    ("dataverse",): (5_000, 6_865),
+    ("bulk",): (5_000, 6_711),
+    ("service",): (7_100, 7_111),
+    ("emulator",): (15_300, 16_442),
     ("organization",): (2_100, 2_285),
     ("rehearsal",): (900, 1_090),
-    ("cli",): (4_200, 5_374),
-    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_356),
+    ("cli",): (4_200, 5_354),
+    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_353),
 }
 MOST_FILES = 315
 """Files aimed at: 220. The number only goes down."""

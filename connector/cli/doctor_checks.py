@@ -59,7 +59,7 @@ OTHER_NAMES: Mapping[str, frozenset[str]] = MappingProxyType(
 
 def examine_offer(diagnosis: Diagnosis, organization: Organization, close_action: str) -> Iterator[Check]:
     """Yield what the organization has of what closing needs."""
-    yield from _tried("status reasons", Verdict.FAILED, "", lambda: _examine_metadata(organization.metadata()))
+    yield from _tried("status reasons", Verdict.FAILED, "", lambda: examine_metadata(organization.metadata()))
     plug_in_names = frozenset().union(*OTHER_NAMES.values())
     names = {*STANDARD_MESSAGES, *plug_in_names, *PROJECT_MESSAGES, *([close_action] if close_action else [])}
     yield from _tried(
@@ -86,13 +86,8 @@ def _tried(name: str, verdict: Verdict, opening: str, examine: Callable[[], Iter
         yield of_failure(name, verdict, error, opening)
 
 
-def _examine_metadata(metadata: OrganizationMetadata) -> Iterator[Check]:
-    yield from examine_knowledge(metadata)
-    yield from examine_status_reasons(metadata)
-
-
-def examine_knowledge(metadata: OrganizationMetadata) -> Iterator[Check]:
-    """Yield what a plan cannot check for this user, and the secured columns that it may not read or set."""
+def examine_metadata(metadata: OrganizationMetadata) -> Iterator[Check]:
+    """Yield what a plan cannot check for this user, the secured columns that it may not use, and the status reasons."""
     for sentence in metadata.unchecked:
         remedy = "Give the user a role that may read definitions of tables (prvReadEntity), as Basic User may."
         yield Check("checks before a write", Verdict.WARNING, sentence, remedy if "prvReadEntity" in sentence else "")
@@ -101,6 +96,7 @@ def examine_knowledge(metadata: OrganizationMetadata) -> Iterator[Check]:
         if columns:
             sentence = f"Secured, and not for this user to {what}: {', '.join(sorted(columns))}."
             yield Check("secured columns", Verdict.WARNING, sentence, profile)
+    yield from examine_status_reasons(metadata)
 
 
 def _examine_batch(diagnosis: Diagnosis) -> Iterator[Check]:

@@ -92,7 +92,7 @@ class Diagnosis:
     def messages(self, names: Iterable[str]) -> frozenset[str]:
         """Return those of the names (of messages and custom actions) that the organization lists among its messages."""
         subject = "Listing the organization's messages"
-        rows = self._api.read_rows(named_messages(tuple(names)), subject)
+        rows = self._api.read_rows(named_messages(names), subject)
         with decoding(subject):
             return frozenset(str(row["name"]) for row in rows)
 

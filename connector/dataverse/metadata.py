@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -23,7 +23,7 @@ from connector.dataverse.answers import decoding, expect, json_object
 from connector.dataverse.close_definitions import CloseDefinitions, labels_of
 from connector.dataverse.reading import WebApi, rows_of
 from connector.dataverse.user_access import TABLE_RULES, TableRules, access_questions, read_access, table_rules
-from connector.dataverse.webapi import Operation
+from connector.dataverse.webapi import Operation, read_set
 from connector.errors import SettingsError
 from connector.handler import Response
 
@@ -254,11 +254,9 @@ def _definitions(table: str) -> tuple[Operation, Operation]:
     )
 
 
-def named_messages(names: tuple[str, ...]) -> Operation:
+def named_messages(names: Iterable[str]) -> Operation:
     """Return the read of those messages (custom actions among them) which the organization has under these names."""
-    values = ",".join([f"'{name}'" for name in names])
-    condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{values}%5D)"
-    return Operation("GET", f"sdkmessages?$select=name&$filter={condition}")
+    return read_set("sdkmessages", "name", "name", names)
 
 
 def _is_hidden(answer: Response) -> bool:

@@ -191,8 +191,8 @@ def read_set(entity_set: str, columns: str, column: str, values: Iterable[UUID |
 
 
 def read_currencies() -> Operation:
-    """Return the read of the currencies: their ISO codes and decimals."""
-    return Operation("GET", "transactioncurrencies?$select=isocurrencycode,currencyprecision")
+    """Return the read of the currencies: their names, ISO codes and decimals."""
+    return Operation("GET", "transactioncurrencies?$select=currencyname,isocurrencycode,currencyprecision")
 
 
 def read_users() -> Operation:

@@ -30,7 +30,7 @@ from connector.closing.model import Plan, Snapshot
 from connector.closing.plan import CLOSED_STATE
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.answers import decoding
-from connector.dataverse.webapi import read_set
+from connector.dataverse.webapi import read_currencies
 from connector.errors import ConnectorError
 from connector.organization.capture_reading import read_metadata_stamp
 from connector.organization.kept_answers import basis_data, basis_text
@@ -185,11 +185,11 @@ def show_closes(summary: Summary, connection: Connection) -> None:
     """Write a table of what a plan closes, and as what."""
     if not summary.closes:
         return
-    metadata, currencies = connection.organization.metadata(), _currencies(summary, connection)
+    metadata, currencies = connection.organization.metadata(), _currencies(connection)
     cells = []
     for group, count in summary.closes.most_common():
         words = opportunity_words(CLOSED_STATE[group.outcome], group.status, metadata)
-        currency, decimals = currencies.get(group.currency_id, ("", 2)) if group.currency_id else ("", 2)
+        currency, decimals = currencies.get(group.currency_id, ("", 2))
         cells.append((words, f"{count:,}", f"{summary.values[group]:,.{decimals}f} {currency}".rstrip()))
     columns = "as", "opportunities", "estimated value"
     show(TextTable("To be closed", columns, tuple(sorted(cells, key=lambda row: row[0], reverse=True))), sys.stdout)
@@ -206,16 +206,10 @@ def _show_problems(summary: Summary, path: Path) -> None:
     say(f"{more}By reason: {by_reason}. {path} has the {'row' if bad == 1 else 'rows'}, and why.")
 
 
-def _currencies(summary: Summary, connection: Connection) -> dict[UUID, tuple[str, int]]:
+def _currencies(connection: Connection) -> dict[UUID | None, tuple[str, int]]:
     """Return names and decimals of the currencies; where they cannot be read, sums stand without."""
-    ids = {group.currency_id for group in summary.closes if group.currency_id}
-    if not ids:
-        return {}
-    operation = read_set(
-        "transactioncurrencies", "currencyname,currencyprecision", "transactioncurrencyid", sorted(ids)
-    )
     try:
-        rows = connection.api.read_rows(operation, "Reading the names of currencies")
+        rows = connection.api.read_rows(read_currencies(), "Reading the names of currencies")
         with decoding("Reading the names of currencies"):
             columns = ((row["transactioncurrencyid"], row["currencyname"], row["currencyprecision"]) for row in rows)
             return {UUID(key): (str(name), min(10, int(decimals))) for key, name, decimals in columns}
