@@ -259,8 +259,8 @@ def _planned(row: Row, preview: Preview | ConnectorError, summary: Summary) -> d
     if "reason_code" in data:
         summary.reasons[str(data["reason_code"])] += 1
         if len(summary.problems) < PROBLEMS:
-            kept = {name: data[name] for name in ("row", "name", "status", "reason") if name in data}
-            summary.problems.append(kept | {"opportunity_id": str(row.intent.opportunity_id)})
+            problem = {name: data[name] for name in ("row", "name", "status", "reason") if name in data}
+            summary.problems.append(problem | {"opportunity_id": str(row.intent.opportunity_id)})
     return data
 
 

@@ -132,9 +132,9 @@ class Reconciliation:
         users = self._users(records)
         mismatches: dict[int, list[str]] = {}
         for table in sorted({each.table for each in expected}):
-            some = [each for each in expected if each.table == table]
-            read = self._read(table, some)
-            for each in some:
+            checks = [each for each in expected if each.table == table]
+            read = self._read(table, checks)
+            for each in checks:
                 mismatches.setdefault(each.row, []).extend(self._differences(each, read.get(each.activity_id), users))
         return mismatches
 
@@ -241,8 +241,8 @@ def _of_quotes(record: Record, intent: Intent, snapshot: Snapshot, metadata: Org
         except InputError as error:
             yield error.message
             return
-        ours = [quote for quote in quotes if str(quote.id) in planned]  # what was closed before is left alone
-        if other := sum(quote.state is QuoteState.CLOSED and quote.status != status for quote in ours):
+        planned_quotes = [quote for quote in quotes if str(quote.id) in planned]  # what was closed before is left alone
+        if other := sum(quote.state is QuoteState.CLOSED and quote.status != status for quote in planned_quotes):
             yield f"{other} of its {len(quotes)} quotes are closed with another status reason than {status}."
 
 

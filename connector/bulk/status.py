@@ -88,7 +88,7 @@ def together(states: Sequence[SavedState], now: float) -> dict[str, object] | No
         for state in states
         if state.data["left"] is not None
     ]
-    known = ends and not any(state.data["left"] is None and _number(state.data, "waiting") for state in states)
+    is_known = ends and not any(state.data["left"] is None and _number(state.data, "waiting") for state in states)
     done_at_once = not all(ends)
     return {
         "binding": busiest.data["binding"],
@@ -97,7 +97,7 @@ def together(states: Sequence[SavedState], now: float) -> dict[str, object] | No
         "ceiling": round(sum(ceilings), 2) if ceilings else None,
         "in_hand": sum(int(_number(state.data, "in_hand")) for state in states),
         "in_doubt": sum(int(_number(state.data, "in_doubt")) for state in states),
-        "left": (0.0 if done_at_once else round(1 / sum(1 / end for end in ends), 2)) if known else None,
+        "left": (0.0 if done_at_once else round(1 / sum(1 / end for end in ends), 2)) if is_known else None,
         "executed_per_row": busiest.data.get("executed_per_row"),
         "users": [user for state in states for user in _users(state)],
         "at": max(state.at for state in states).isoformat(),

@@ -197,8 +197,8 @@ def _refused(refusal: Refusal) -> Report:
 
 def _is_renamed(report: Report) -> bool:
     """Return whether logic of the organization changed meanwhile what amounts and the customer are called."""
-    seen = [(at.opportunity.currency_id, at.opportunity.customer_id) for at in (report.before, report.after) if at]
-    return len(set(seen)) > 1
+    names = [(at.opportunity.currency_id, at.opportunity.customer_id) for at in (report.before, report.after) if at]
+    return len(set(names)) > 1
 
 
 def _shown(organization: LookupOrganization, metadata: OrganizationMetadata, around: ChangeContext) -> Plan | None:

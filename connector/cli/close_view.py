@@ -286,8 +286,8 @@ def show_failure(report: Report) -> None:
 
 def _ending(report: Report, metadata: OrganizationMetadata, around: ChangeContext | None) -> str:
     """Return the sentence that says how it ended and what stands."""
-    some = any(result.status is StepStatus.DONE for result in report.steps)
-    unchanged = "" if some else ", nothing was changed"
+    any_done = any(result.status is StepStatus.DONE for result in report.steps)
+    unchanged = "" if any_done else ", nothing was changed"
     opening = {
         ReportStatus.CLOSED: "Closed:",
         ReportStatus.ALREADY_CLOSED: f"Already closed{unchanged}:",

@@ -213,10 +213,10 @@ def _runs(step: StepFact) -> bool:
 def _named(what: str, section: Section[Any], names: Sequence[str]) -> str:
     if section.read is Coverage.REFUSED:
         return f"{what} that this user may not list"
-    some = ", ".join(sorted(set(names))[:_MOST_NAMES])
+    listed = ", ".join(sorted(set(names))[:_MOST_NAMES])
     more = ", and others" if len(set(names)) > _MOST_NAMES else ""
     scope = " that this user sees" if section.read is not Coverage.ALL else ""
-    return f"{len(names)} {what}{scope} ({some}{more})" if names else f"no {what}{scope}"
+    return f"{len(names)} {what}{scope} ({listed}{more})" if names else f"no {what}{scope}"
 
 
 NEEDED_PRIVILEGES: Mapping[str, str] = MappingProxyType(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from decimal import Decimal
@@ -173,14 +173,14 @@ class Observation:
     ) -> Mapping[UUID, Snapshot]:
         """Return the snapshots of those of the opportunities that exist; raises ConnectorError for a failed read."""
         if len(ids) == 1:
-            seen = self._one(ids[0], work_based=work_based)
+            pairs = self._one(ids[0], work_based=work_based)
         else:
-            seen = [snapshot for chunk in self._chunks(ids) for snapshot in self._many(chunk, work_based=work_based)]
+            pairs = [pair for chunk in self._chunks(ids) for pair in self._many(chunk, work_based=work_based)]
         closes: dict[UUID, list[CloseActivity]] = {}
-        if activities and seen:
-            closes = self._closes(seen)
-        made = self._orders(seen) if orders else {}
-        return {opportunity.id: _snapshot(opportunity, quotes, closes, made) for opportunity, quotes in seen}
+        if activities and pairs:
+            closes = self._closes(pairs)
+        made = self._orders(pairs) if orders else {}
+        return {opportunity.id: _snapshot(opportunity, quotes, closes, made) for opportunity, quotes in pairs}
 
     def _one(self, opportunity_id: UUID, *, work_based: bool) -> list[tuple[Opportunity, list[Quote]]]:
         subject = f"Reading opportunity {opportunity_id}"
@@ -204,28 +204,27 @@ class Observation:
             subject,
         )
         with decoding(subject):
-            seen: dict[str, tuple[Opportunity, list[Quote]]] = {}
+            pairs: dict[str, tuple[Opportunity, list[Quote]]] = {}
             for row in opportunities:
-                seen[row["opportunityid"].lower()] = (opportunity_of(row), [])
+                pairs[row["opportunityid"].lower()] = (opportunity_of(row), [])
             for row in quotes:
-                pair = seen.get(row["_opportunityid_value"].lower())
+                pair = pairs.get(row["_opportunityid_value"].lower())
                 if pair is not None:
                     pair[1].append(quote_of(row))
-            return list(seen.values())
+            return list(pairs.values())
 
-    def _closes(self, seen: Iterable[tuple[Opportunity, list[Quote]]]) -> dict[UUID, list[CloseActivity]]:
-        seen = list(seen)
-        of_opportunities = self._activities("opportunity", [opportunity.id for opportunity, _ in seen])
-        of_quotes = self._activities("quote", [quote.id for _, quotes in seen for quote in quotes])
+    def _closes(self, pairs: Sequence[tuple[Opportunity, list[Quote]]]) -> dict[UUID, list[CloseActivity]]:
+        of_opportunities = self._activities("opportunity", [opportunity.id for opportunity, _ in pairs])
+        of_quotes = self._activities("quote", [quote.id for _, quotes in pairs for quote in quotes])
         closes: dict[UUID, list[CloseActivity]] = {}
         for activity in (*of_opportunities, *of_quotes):
             closes.setdefault(activity.record_id, []).append(activity)
         return closes
 
-    def _orders(self, seen: Iterable[tuple[Opportunity, list[Quote]]]) -> dict[UUID, list[QuoteOrder]]:
+    def _orders(self, pairs: Sequence[tuple[Opportunity, list[Quote]]]) -> dict[UUID, list[QuoteOrder]]:
         """Return the sales orders by their quotes."""
         made: dict[UUID, list[QuoteOrder]] = {}
-        for chunk in self._chunks([quote.id for _, quotes in seen for quote in quotes]):
+        for chunk in self._chunks([quote.id for _, quotes in pairs for quote in quotes]):
             rows = self._api.read_rows(webapi.read_orders(chunk), "Reading orders")
             with decoding("Reading orders"):
                 for order in map(order_of, rows):

@@ -75,15 +75,15 @@ class Metadata:
 
     def get(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         """Return the metadata with what `needs` asks for; raises ConnectorError when it cannot be read."""
-        kept = self._fresh()
-        if kept is None:
+        metadata = self._fresh()
+        if metadata is None:
             with self._reading:
-                kept = self._fresh()
-                if kept is None:
+                metadata = self._fresh()
+                if metadata is None:
                     ask = partial(self._api.read_each, subject=_SUBJECT)
                     answers = iter(ask(self._operations()))
-                    kept = self._keep(self._known_messages(next(answers)), answers, ask)
-        return kept if needs == ONLY_REASONS else self._definitions.add(kept, needs)
+                    metadata = self._keep(self._known_messages(next(answers)), answers, ask)
+        return metadata if needs == ONLY_REASONS else self._definitions.add(metadata, needs)
 
     def prepare(self) -> None:
         """Read the metadata ahead of many closes, its parts at the same time: in a batch they would come one by one.
@@ -117,10 +117,10 @@ class Metadata:
         return metadata
 
     def _fresh(self) -> OrganizationMetadata | None:
-        kept = self._kept
-        if kept is None or self._clock.monotonic() - kept[1] >= self._cache_seconds:
+        cached = self._kept
+        if cached is None or self._clock.monotonic() - cached[1] >= self._cache_seconds:
             return None
-        return kept[0]
+        return cached[0]
 
     @property
     def _messages(self) -> tuple[str, ...]:

@@ -102,9 +102,9 @@ def write_job_report(path: Path, ledger: Ledger, job: Job) -> int:
     rows = (report_row(record, job.organization, names) for record in ledger.records(job.name))
     summary = ReportSummary()
     if path.suffix.lower() == ".xlsx":
-        kept = list(dict.fromkeys(name for record in ledger.records(job.name) for name in record.kept))
+        own = list(dict.fromkeys(name for record in ledger.records(job.name) for name in record.kept))
         with new_workbook(path) as new_sheet:
-            _write_workbook(new_sheet, job, rows, kept, summary)
+            _write_workbook(new_sheet, job, rows, own, summary)
     else:
         for row in rows:
             summary.add(row)

@@ -90,20 +90,20 @@ class ReportRow:
 def report_row(record: Record, organization: str, names: OrganizationNames) -> ReportRow:
     """Return what is told of a record of a job of the organization at this `https://` address."""
     report: Mapping[str, object] = record.report or {}
-    seen, error = _part(report, "record"), _part(report, "error")
+    facts, error = _part(report, "record"), _part(report, "error")
     step: Mapping[str, object] = next((each for each in steps_in(report) if each.get("kind") == _CLOSE), {})
     intent = record.intent if isinstance(record.intent, Intent) else None
     stood = _part(report, "before") if record.status is ItemStatus.CLOSED and not step else {}  # closed by a killed run
     status, requested = step.get("status_reason", stood.get("status")), str(intent.status or "") if intent else ""
     more = [text for name in ("warnings", "notes") for text in _list(report, name)]
     message = error.get("message") or report.get("reason") or " ".join([record.status.sentence, *map(str, more)])
-    revenue = _revenue(intent, step, seen if record.status is ItemStatus.CLOSED else {})
+    revenue = _revenue(intent, step, facts if record.status is ItemStatus.CLOSED else {})
     return ReportRow(
         number=record.row,
         opportunity_id=record.opportunity_id,
         link=LINK.format(organization=organization, id=record.opportunity_id),
-        name=str(seen.get("name", "")),
-        owner=names.user(seen.get("owner", "")),
+        name=str(facts.get("name", "")),
+        owner=names.user(facts.get("owner", "")),
         outcome=intent.outcome.value if intent else "open",
         reason=requested if status is None else names.reasons.get(str(status), str(status)),
         status=record.status.value,
@@ -113,10 +113,10 @@ def report_row(record: Record, organization: str, names: OrganizationNames) -> R
         detail=" ".join(str(error.get("detail", "")).split()),
         plug_in=", ".join(str(error[name]) for name in ("plug_in", "step_id", "solution") if error.get(name)),
         stands=str(report.get("stands", "")),
-        by=names.user(seen.get("by", "")) if record.status in _WRITTEN else "",
+        by=names.user(facts.get("by", "")) if record.status in _WRITTEN else "",
         ended=record.ended,
-        value=names.amount(revenue if revenue is not None else amount_of(seen.get("value")), seen.get("currency")),
-        currency=names.currencies.get(str(seen.get("currency")), ""),
+        value=names.amount(revenue if revenue is not None else amount_of(facts.get("value")), facts.get("currency")),
+        currency=names.currencies.get(str(facts.get("currency")), ""),
         activity_id=str(step.get("activity_id", "")),
         request_id=str(error.get("request_id") or step.get("request_id") or ""),
         kept=record.kept,

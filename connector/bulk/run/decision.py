@@ -97,8 +97,8 @@ def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
     if report.before is not None:
         intent = row.item.intent
         by = intent.as_user if isinstance(intent, Intent) and intent.as_user else user
-        seen = report.after if status is ItemStatus.CLOSED and report.after else report.before
-        data["record"] = record_data(seen.opportunity) | {"by": str(by)}
+        snapshot = report.after if status is ItemStatus.CLOSED and report.after else report.before
+        data["record"] = record_data(snapshot.opportunity) | {"by": str(by)}
     return ItemResult(row.item.row, row.item.epoch, status, reason, data, user, audit_data(report, row.item.intent))
 
 

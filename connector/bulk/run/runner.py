@@ -193,11 +193,11 @@ class Run:
         """Return what the pipelines have decided since the last time."""
         decisions = Decisions()
         for pipeline in self._pipelines:
-            some = pipeline.take_decisions()
-            decisions.verdicts += some.verdicts
-            decisions.untouched += some.untouched
-            decisions.postponed += some.postponed
-            decisions.blocked = some.blocked or decisions.blocked
+            own = pipeline.take_decisions()
+            decisions.verdicts += own.verdicts
+            decisions.untouched += own.untouched
+            decisions.postponed += own.postponed
+            decisions.blocked = own.blocked or decisions.blocked
         return decisions
 
     def _record(self, worker: Worker, decisions: Decisions) -> bool:

@@ -154,17 +154,17 @@ async def ask(
         "query_string": query.encode(),
         "headers": headers,
     }
-    got: list[Message] = []
+    messages: list[Message] = []
     unread = [{"type": "http.request", "body": sent, "more_body": False}]
 
     async def receive() -> Message:
         return unread.pop() if unread else {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
-        got.append(message)
+        messages.append(message)
 
     await app(scope, receive, send)
-    start = got[0]
-    content = b"".join(message.get("body", b"") for message in got[1:])
+    start = messages[0]
+    content = b"".join(message.get("body", b"") for message in messages[1:])
     again = dict(start["headers"]).get(b"retry-after", b"").decode()
     return ToolResponse(start["status"], json.loads(content) if content else {}, again)
