@@ -147,7 +147,7 @@ class Emulator:
                 self._admit(pending)
             elif self.entra.owns(path):
                 pending.face = "identity"
-                self._plan(pending, self.faults.on_token(()))
+                self._plan(pending, self.faults.on_token())
             elif path == "/":
                 pending.response = redirect(f"{CONTROL}/")
             else:

@@ -210,7 +210,7 @@ def har_data(entries: Iterable[Entry]) -> Json:
 
 def _entry(entry: Entry) -> Json:
     milliseconds = round(entry.seconds * 1000, 3)
-    data = {
+    return {
         "startedDateTime": entry.moment,
         "time": milliseconds,
         "request": _request(entry),
@@ -226,9 +226,8 @@ def _entry(entry: Entry) -> Json:
         "_fault": entry.fault,
         "_cut": entry.cut,
         "_findings": list(entry.findings),
+        "_operations": entry.data()["operations"],
     }
-    data["_operations"] = entry.data()["operations"]
-    return data
 
 
 def _request(entry: Entry) -> Json:

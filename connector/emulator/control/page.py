@@ -6,31 +6,28 @@ or dark scheme.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from http import HTTPStatus
 from importlib import resources
-from typing import TYPE_CHECKING, Any
-
-from connector.emulator.control.journal import masked
-from connector.emulator.http.tls import ExtraMissing
-from connector.emulator.rules.rule import rules
-
-if TYPE_CHECKING:
-    from jinja2 import Template
-    from markupsafe import Markup
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from connector.emulator.control.journal import Journal
+from connector.emulator.control.journal import Journal, masked
 from connector.emulator.control.referee import Referee
+from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.identity.bearer import Bearer
 from connector.emulator.identity.grants import Grants
 from connector.emulator.limits.faults import Faults
 from connector.emulator.limits.protection import Protection
+from connector.emulator.rules.rule import rules
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.seeding.open_organization import Organization, TravelClock
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
 
 
 class ControlledEmulator(Protocol):
@@ -83,13 +80,9 @@ _CLOSES = (
 
 def render(emulator: ControlledEmulator, query: Mapping[str, str]) -> str:
     """Return the page; `view` picks a part, `entry` one request, `row` one opportunity. Raises ExtraMissing."""
-    views: Mapping[str, Callable[[ControlledEmulator, Mapping[str, str]], Context]] = {
-        "journal": _journal,
-        "data": _data,
-    }
-    view = query.get("view", "journal")
+    view = query.get("view", "")
     view = view if view in _TITLES else "journal"
-    context = views[view](emulator, query) if view in views else _settings(emulator)
+    views = {"journal": _journal, "data": _data}
     return _template().render(
         view=view,
         titles=_TITLES,
@@ -97,7 +90,7 @@ def render(emulator: ControlledEmulator, query: Mapping[str, str]) -> str:
         rules=rules(),
         url=emulator.options.url,
         tiles=_tiles(emulator),
-        **context,
+        **views.get(view, _settings)(emulator, query),
     )
 
 
@@ -165,7 +158,7 @@ def _data(emulator: ControlledEmulator, query: Mapping[str, str]) -> Context:
     }
 
 
-def _settings(emulator: ControlledEmulator) -> Context:
+def _settings(emulator: ControlledEmulator, _query: Mapping[str, str]) -> Context:
     return {
         "report": emulator.referee.report(),
         "switches": emulator.organization.world.switches.describe(),

@@ -201,9 +201,9 @@ class Faults:
         records = {record for call in calls.inner for record in call.records}
         return self._next(EXCHANGE_FAULTS, messages, records, users)
 
-    def on_token(self, users: Sequence[str]) -> Fault | None:
-        """Return the fault that acts on this request to the identity provider, if any."""
-        return self._next(EXCHANGE_FAULTS, {"token"}, set(), users) if self.plan.faults else None
+    def on_token(self) -> Fault | None:
+        """Return the fault that acts on this request to the identity provider, whoever sends it, if any."""
+        return self._next(EXCHANGE_FAULTS, {"token"}, set(), ()) if self.plan.faults else None
 
     def on_operation(self, call: ObservedOperation, users: Sequence[str]) -> Fault | None:
         """Return the fault that acts on this operation, if any."""
