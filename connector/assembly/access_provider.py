@@ -66,7 +66,7 @@ class AccessProvider:
         watched: Callable[[Handler], Handler],
         opening: ExitStack,
     ) -> None:
-        self._settings = replace(settings, time_zone=settings.time_zone or "UTC")  # its machine is nobody's place
+        self._settings = replace(settings, time_zone=settings.time_zone or "UTC")  # not the zone of its machine
         self._admission = admission
         self._clock = clock
         self._chance = chance

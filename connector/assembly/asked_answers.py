@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def answers_path(settings: Settings) -> Path:
-    """Return where the answers for the caller of these settings are kept; the name gives nobody away."""
+    """Return where the answers for the caller of these settings are kept; the name does not say who it is."""
     organization = str(settings.emulator.resolve()) if settings.emulator is not None else settings.url
     caller = settings.identities[0].client_id if settings.identities else ""
     mark = hashlib.sha256(f"{organization}\n{caller} {settings.impersonate or ''}".encode()).hexdigest()[:24]

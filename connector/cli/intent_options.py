@@ -1,6 +1,6 @@
 """The options that say which opportunity is meant and how it is to be closed, for every command that closes.
 
-A record is named by a GUID in any dress, by its address (copied from the browser, or one of the Web API), or by a key.
+A record is named by a GUID in any form, by its address (copied from the browser, or one of the Web API), or by a key.
 """
 
 from __future__ import annotations

@@ -356,7 +356,7 @@ class Emulator:
 
 
 def _failed(pending: RequestInProgress, fault: Fault) -> Response:
-    """Return the error answer of a planned fault, as the service it befalls would say it."""
+    """Return the error answer of a planned fault, as the service that it is planned for answers."""
     return failure(fault) if pending.face == "web api" else token_failure(fault)
 
 

@@ -55,8 +55,8 @@ class OperatorSignIn(Protocol):
 class Dependencies:
     """What an endpoint depends on: `http` calls callbacks, `keys_http` asks for signing keys.
 
-    `entropy` and `chance` are its dice, `who` names the process for people, `waiting` is how requests wait,
-    `telemetry` what is told of the work. Without `operator_sign_in` nobody can sign in at the page by browser.
+    `entropy` gives random bytes, `chance` a number from 0 to 1, `who` names the process for people, `waiting` is how
+    requests wait, `telemetry` what is told of the work. Without `operator_sign_in` nobody can sign in by browser.
     """
 
     organizations: OrganizationAccess

@@ -309,7 +309,7 @@ def _log_request(scope: MutableMapping[str, Any], exchange: _Exchange, seconds: 
 
 
 def _route(scope: Mapping[str, Any]) -> str:
-    """Return the route that was taken; a path that leads nowhere is anybody's text."""
+    """Return the route that was taken; a path that has no route may hold any text."""
     route = scope.get("route")
     return str(getattr(route, "path_format", getattr(route, "path", "?")))
 

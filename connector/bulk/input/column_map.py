@@ -120,7 +120,7 @@ class ColumnMapping:
         return self.ours(theirs) is not None
 
     def of_file(self, columns: Sequence[str]) -> tuple[ColumnMapping, list[str]]:
-        """Return the map for a file with these columns, and what to say: an export and our own files have their ways.
+        """Return the map for a file with these columns, and what to say: exports and our own files are special.
 
         What an export of Dynamics shows of a record is not what is asked of it, but for the revenue and the day of the
         close. Our own reports keep the columns that they were told to keep.

@@ -3,10 +3,10 @@
 Nothing in an entry depends on chance outside the emulator's seed or on another clock than the emulator's, so the same
 traffic with the same plan and seed leaves the same journal, byte for byte.
 
-Told as HAR 1.2, the archive format that browsers' developer tools and HTTP viewers open, to the letter of
-http://www.softwareishard.com/blog/har-12-spec/: fields that a reader may insist on are always there, -1 and empty lists
-where nothing is known. What only an emulator knows stands in fields that begin with `_`, as the format asks. Nothing
-that signs a caller in is in it: the journal does not keep it.
+Told as HAR 1.2, the archive format that browsers' developer tools and HTTP viewers open, exactly as
+http://www.softwareishard.com/blog/har-12-spec/ has it: fields that a reader may insist on are always there, -1 and
+empty lists where nothing is known. What only an emulator knows stands in fields that begin with `_`, as the format
+asks. Nothing that signs a caller in is in it: the journal does not keep it.
 """
 
 from __future__ import annotations

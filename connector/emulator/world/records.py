@@ -198,7 +198,7 @@ class Records:
             if row.get(name) is None:
                 row[name] = value
         key = row[table.primary_id] = str(row.get(table.primary_id) or self.new_id())
-        self._born(table, row, key)
+        self._set_state(table, row, key)
         self._numbering.fill(table, row)
         self._check_required(table, row)
         return self.add(caller, table, row)
@@ -232,7 +232,7 @@ class Records:
                 raise refuse("column.read_only")
         return {name: value for name, value in values.items() if name not in refused}
 
-    def _born(self, table: Table, row: Row, key: str) -> None:
+    def _set_state(self, table: Table, row: Row, key: str) -> None:
         if not table.states:
             return
         state = row.setdefault("statecode", 0)

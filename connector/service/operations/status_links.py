@@ -107,7 +107,7 @@ LENGTH = 32
 
 
 def kept_secret(path: Path) -> bytes:
-    """Return the secret in the file at `path`, which is made if need be, for its owner's eyes. Raises SettingsError.
+    """Return the secret in the file at `path`, made if need be, for its owner only. Raises SettingsError.
 
     Several processes may begin side by side: one secret is kept, and all of them use it.
     """
