@@ -123,7 +123,7 @@ class Connection:
                 with suppress(ConnectorError):
                     reading.result()
         finally:
-            threads.shutdown(wait=False)  # whoever interrupts it waits for no Retry-After
+            threads.shutdown(wait=False)  # who interrupts it does not wait for a Retry-After
 
     def close(self) -> None:
         """Close connections, and the embedded emulator if there is one; what still waits to be sent is turned away."""

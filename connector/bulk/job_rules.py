@@ -1,6 +1,6 @@
 """What may be done with a job now: begin, go on, take over, undo; and which names and organizations it may have.
 
-How its last run ended is kept for whoever asks later.
+How its last run ended is kept for those who ask later.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def label(who: str, users: Iterable[str]) -> str:
 def shares(present: Sequence[WorkerInfo]) -> dict[str, int]:
     """Return which machine, by its id, is to act as which user.
 
-    Users that few can act as are given first, each to whoever has fewest, the oldest machine first.
+    Users that few can act as are given first, each to the machine that has fewest, the oldest first.
     """
     able: dict[str, list[int]] = {}
     for worker in present:

@@ -140,7 +140,7 @@ def _agreed(yes: bool, dry_run: bool, if_plan: str | None) -> bool:
 
 
 def _wait_and_tell(seconds: float) -> None:
-    """Wait before looking again, and tell whoever watches when that takes long enough to wonder."""
+    """Wait before looking again, and say so when that takes so long that a person may wonder."""
     if seconds >= LONG_WAIT:
         tell(f"The end is not known yet; looking again in {seconds:.0f} s. Ctrl-C stops; run it again later.")
     SystemClock().sleep(seconds)

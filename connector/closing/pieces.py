@@ -81,7 +81,7 @@ class PlanParts:
             self.done += all(result.status is StepStatus.DONE for result in results)
 
     def in_vain(self, plan: Plan, part: Plan) -> RepeatedUndo | None:
-        """Return why it is in vain to go on: a step was done more than once, or other quotes turn up each time.
+        """Return why it is of no use to go on: a step was done more than once, or other quotes turn up each time.
 
         What Project Operations takes may still run.
         """

@@ -175,7 +175,7 @@ class RecordLookup:
     def _impersonates(self) -> bool:
         if self._may_impersonate is None:
             endpoint = Endpoint(self._api.endpoint.base_url, new_id=self._api.endpoint.new_id)
-            own = WebApi(self._api.handler, endpoint)  # whoever signs in
+            own = WebApi(self._api.handler, endpoint)  # the user who signs in
             user = user_id_of(own.read_object(who_is(None), _SUBJECT))
             privileges = f"systemusers({user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
             body = own.read_object(Operation("GET", privileges), _SUBJECT)

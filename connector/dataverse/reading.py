@@ -1,6 +1,6 @@
 """Reads through a handler: one answer, all the pages of a set, several at once; and rows as the words of the job.
 
-What a row lacks or has in excess of its type raises. Whoever calls wraps it in `answers.decoding`, which makes one
+What a row lacks or has in excess of its type raises. The caller wraps it in `answers.decoding`, which makes one
 failure of all that can be wrong with a row. Columns: the table references of opportunity, quote, opportunityclose and
 quoteclose on Microsoft Learn.
 """

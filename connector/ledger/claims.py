@@ -93,7 +93,7 @@ class Worker:
         """Take up to `most` items, those that were never tried first; it is committed when this returns.
 
         Nothing is returned when the job is paused, cancelled or has nothing to claim now: see `idle`. Opportunities
-        that are in anybody's hands, in this or another job, are passed over.
+        that any worker holds, in this or another job, are passed over.
         """
         self._liveness.reap()
         with self._database.transaction() as transaction:

@@ -255,7 +255,7 @@ class WorkerInfo:
 
 
 NOT_READ_AGAIN = "not_read_again"
-"""The reason of items that were done and not read again since: whoever goes on with their job does that."""
+"""The reason of items that were done and not read again since: the next run of their job does that."""
 DONE_HERE = (ItemStatus.CLOSED, ItemStatus.REOPENED)
 
 Changes = Mapping[tuple[ItemStatus, str], int]

@@ -1,7 +1,7 @@
 """Loading a job: whole, or not at all, without keeping anybody else from writing for long.
 
 Rows land in pieces under a job that is `loading`, which nobody works on; the last transaction makes it `ready`. What a
-dead process left half loaded is thrown away by whoever loads next.
+dead process left half loaded is thrown away by the next load.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Operations: jobs of one item, rows again by the key of whoever asked, with the answer they were given.
+"""Operations: jobs of one item, rows again by the key of the caller, with the answer they were given.
 
 An operation is asked for once or many times under one key; it exists once. Its name is hard to guess and is what a
 status address carries. It is worked off as any item is, and stays, answer and all, until it expires.

@@ -1,6 +1,6 @@
 """The ledger in a PostgreSQL database, for workers on many machines.
 
-The tables are in the schema `connector`, so that they mix with nobody's. Needs the extra `postgres`.
+The tables are in the schema `connector`, apart from all others. Needs the extra `postgres`.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class Probes:
     def _of_ids(self) -> AnswerFact:
         """Ask with the chosen id, then without it: only the first may find the activity under that id.
 
-        Whoever may close need not have the right to change a close activity: then it is not known.
+        A user who may close need not have the right to change a close activity: then it is not known.
         """
         close = self._steps[-1]
         by_id = Operation("PATCH", f"opportunitycloses({close.activity_id})", '{"subject":"a probe"}', "*")

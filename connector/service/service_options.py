@@ -25,7 +25,7 @@ class Access(StrEnum):
     ON_BEHALF_OF = "on_behalf_of"
     """As the user who calls, with that user's own rights; applications are turned away."""
     APPLICATION = "application"
-    """As the endpoint's own application user, whoever calls."""
+    """As the endpoint's own application user, for every caller."""
     BY_CALLER = "by_caller"
     """Users as themselves, applications as the endpoint's own application user."""
 

@@ -1,4 +1,4 @@
-"""A job for whoever asks how it went: a workbook, or one page with sums, a plot of the throughput, and the failures."""
+"""How a job went, for a person: a workbook, or one page with sums, a plot of the throughput, and the failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan file for whoever approves it: a workbook with every row, or a page with sums, refusals and the first rows."""
+"""A plan file for the person who approves it: a workbook with all rows, or a page with sums, refusals and the first."""
 
 from __future__ import annotations
 

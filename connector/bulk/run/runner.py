@@ -44,7 +44,7 @@ NAP = 0.01
 RENEWAL = 5.0
 """Seconds between signs of life to the ledger."""
 TELL_EVERY = 1.0
-"""Seconds between the times at which it writes down how it goes, for whoever asks for the status of the job."""
+"""Seconds between the times at which it writes down how it goes, for those who ask for the status of the job."""
 
 NOTE_EVERY, NOTES = 5.0, 100
 """Seconds between the times at which it notes what holds it, at least, and about how many of them there are."""
@@ -170,19 +170,19 @@ class Run:
     def _claim(self, worker: Worker) -> bool:
         """Give rows to the users that have room for some; return whether there were any."""
         now = self._clock.monotonic()
-        hungry = [(pipeline, most) for pipeline in self._pipelines if (most := pipeline.wants()) >= FEWEST]
-        if self._resting or not hungry or now < self._claim_at:
+        with_room = [(pipeline, most) for pipeline in self._pipelines if (most := pipeline.wants()) >= FEWEST]
+        if self._resting or not with_room or now < self._claim_at:
             return False
-        most = min(MOST_CLAIMED, sum(most for _, most in hungry))
+        most = min(MOST_CLAIMED, sum(most for _, most in with_room))
         items = worker.claim(self._job, most)
         self._short = len(items) < most
         if not items:
             self._claim_at = now + (worker.idle(self._job) or 0.0)
         elif self._short and self._allowance.limits.rate:
             self._claim_at = now + GATHER
-        random.shuffle(hungry)  # where there are few rows, all users get some in time
-        share = -(-len(items) // len(hungry))
-        for number, (pipeline, _) in enumerate(hungry):
+        random.shuffle(with_room)  # where there are few rows, all users get some in time
+        share = -(-len(items) // len(with_room))
+        for number, (pipeline, _) in enumerate(with_room):
             pipeline.add(items[number * share : (number + 1) * share])
         self._counts = self._ledger.counts(self._job.name)
         return bool(items)
@@ -253,7 +253,7 @@ class Run:
         return self._meter.snapshot(self._counts, states, desired_state, self._allowance, short=self._short)
 
     def _tell(self, key: str, desired_state: DesiredState) -> ProgressSnapshot:
-        """Let whoever asks for the status of the job, and who watches, know how it goes or went; return it."""
+        """Save how the job goes or went for those who ask for its status, show it to who watches, and return it."""
         snapshot = self._snapshot(desired_state)
         since = self._ledger.now() - max(pipeline.longest_unread() for pipeline in self._pipelines)
         remember(self._ledger, key, governor_data(snapshot) | {UNREAD_SINCE: since})

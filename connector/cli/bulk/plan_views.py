@@ -126,7 +126,7 @@ def show_job_plan(
 ) -> int:
     """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed.
 
-    A `path` that ends in .xlsx or .html is for whoever approves the plan, which stands beside it.
+    A `path` that ends in .xlsx or .html is for the person who approves the plan, which is written beside it.
     """
     review = path if path.suffix.lower() in REVIEWS else None
     path = source.plan_file(review) if review else path

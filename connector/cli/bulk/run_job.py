@@ -81,7 +81,7 @@ def _begun(work: Callable[[], T]) -> Future[T]:
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - whoever asks for the result raises it
+        except BaseException as error:  # noqa: BLE001 - the caller who asks for the result raises it
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
@@ -109,7 +109,7 @@ def work_with(ledger: Ledger, job: Job, connection: Connection, pending: Pending
 
 
 def _work_on(ledger: Ledger, job: Job, connection: Connection, most_alike: float) -> RunResult:
-    """Work alone, or where the store is shared beside whoever works there."""
+    """Work alone, or, where the store is shared, beside those who work there."""
     from connector.bulk.run.runner import Run
 
     if shared(connection.settings):
@@ -134,7 +134,7 @@ def _work_on(ledger: Ledger, job: Job, connection: Connection, most_alike: float
 
 
 def watch_job(ledger: Ledger, job: Job) -> None:
-    """Show how a job goes, whoever works on it, until it needs nobody any more or Ctrl-C."""
+    """Show how a job goes, whichever process works on it, until nothing is left to do or Ctrl-C."""
     view = view_on(sys.stderr, ledger.clock)
     progress = JobProgress(ledger, job, view.show)
     stopped: list[bool] = []

@@ -29,7 +29,7 @@ _SPLIT_STATUS = 9
 _PIPELINE = 64
 """Requests of one connection that may wait behind the one being answered before nothing more is read."""
 _SLOWEST = 60.0
-"""Seconds a client may take to send one request: whoever holds connections open with half a request is cut off."""
+"""Seconds a client may take to send one request: who holds connections open with half a request is cut off."""
 _LOG = logging.getLogger(__name__)
 _FAILED = Exchange(
     Response(

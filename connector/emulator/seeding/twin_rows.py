@@ -25,7 +25,7 @@ from connector.emulator.world.world import World
 
 _IDS = UUID("5d0c1f4e-6c0c-5d0c-9a5e-7f2f0c1f3a77")
 CALLER_ROLE = row_id(1036, 100)
-"""The role of whoever signs in to a twin: it holds what the caller of the capture held."""
+"""The role of the user who signs in to a twin: it holds what the caller of the capture held."""
 _CLOSING = (("Win", "opportunity"), ("Lose", "opportunity"), ("Close", "quote"), ("Win", "quote"))
 """The messages of a close, by the names and tables that plug-ins register for."""
 MOST_VOLUMES = 1_000_000
@@ -197,7 +197,7 @@ def _flow(row: Json) -> Row:
 
 
 def _privileges(world: World, twin: Twin) -> None:
-    """Give whoever signs in what the caller of the capture held; what a capture does not tell of is held."""
+    """Give the user who signs in what the caller of the capture held; what a capture does not tell of is held."""
     held, depths = twin.privileges(all_privileges(world.schema))
     define_role(world, CALLER_ROLE, "Caller of the capture", held, depths)
     users = [str(user) for (user,) in world.store.rows(_APPLICATIONS)]

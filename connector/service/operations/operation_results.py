@@ -88,7 +88,7 @@ def was_canceled(operation: StoredOperation) -> bool:
 
 
 def stands(operation: StoredOperation) -> bool:
-    """Return whether the answer of a finished operation is for good; else the same request begins anew."""
+    """Return whether the answer of a finished operation is for good; else the same request begins again."""
     return operation.record.reason not in (GAVE_UP, SIGN_IN) and not was_canceled(operation)
 
 
@@ -240,7 +240,7 @@ def _for_caller(operation: StoredOperation) -> Mapping[str, Any]:
 
 
 def _to_others(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a report without the organization's own words, which are for whoever was there as themselves."""
+    """Return a report without the organization's own words, which only callers with a sign-in of their own see."""
     error = {name: value for name, value in (report.get("error") or {}).items() if name not in _WORDS}
     return {**report, "error": error}
 

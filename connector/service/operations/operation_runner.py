@@ -1,7 +1,7 @@
 """Works operations off: takes them from the ledger, closes or reopens, and writes down what came of it.
 
-Whoever finds an operation unfinished takes it over: after kill -9 the next process, with a shared store any other. An
-opportunity is in one worker's hands at most, and closing looks before it acts, so nothing is done twice.
+The process that finds an operation unfinished takes it over: after kill -9 the next one, with a shared store any other.
+At most one worker has an opportunity, and closing looks before it acts, so nothing is done twice.
 """
 
 from __future__ import annotations

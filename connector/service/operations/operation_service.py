@@ -224,7 +224,7 @@ def _intent_of(ask: OperationRequest, key: str) -> AnyIntent:
 
 
 def _source(operation: StoredOperation, caller: Caller) -> AuditSource:
-    """Return where an entry about an operation comes from: whoever asks now, not who asked for it first."""
+    """Return where an entry about an operation comes from: the caller who asks now, not the one who asked first."""
     source = source_of(operation.job.options, operation.job.organization, "")
     by = f"{caller.kind.value}:{caller.object_id}"
     return replace(source, door="endpoint", by=by, application=caller.application_id, tenant=caller.tenant_id)

@@ -132,7 +132,7 @@ def kept_secret(path: Path) -> bytes:
 
 
 def _keep(path: Path, secret: bytes) -> None:
-    """Write the secret beside its place and link it there: whoever comes second leaves the first one's in place."""
+    """Write the secret beside its place and link it there: the second process leaves the first one's in place."""
     beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -222,5 +222,5 @@ class DaemonExecutor:
             tell = self._calls.get()()
             with self._lock:
                 self._idle += 1
-            tell()  # last: whoever is woken finds this thread free, and soon the interpreter too
+            tell()  # last: the thread that is woken finds this thread free, and soon the interpreter too
             del tell  # and the result with it

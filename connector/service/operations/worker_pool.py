@@ -81,7 +81,7 @@ class OperationWorkerPool:
     def stop(self) -> None:
         """Stop, giving back what waits in the middle; what is being sent is waited for.
 
-        What takes too long is left to whoever takes this process for dead: another instance, or the next start.
+        What takes too long is left to the process that finds this one dead: another instance, or the next start.
         """
         self._stopping.set()
         self.wake()

@@ -25,7 +25,7 @@ from connector.service.webhooks.closed_events import REMEMBERS
 from connector.service.webhooks.subscription_service import SubscriptionService, allowed
 
 PAUSES = (10.0, 20.0, *(30.0,) * 20, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
-"""Seconds between attempts; the last one repeats. Whoever is back after ten minutes is told within half of one."""
+"""Seconds between attempts; the last one repeats. Who is back after ten minutes is told within half a minute."""
 GIVES_UP = 3 * 86400.0
 """Seconds for which a callback may fail before its subscription is removed."""
 CLAIM = 120.0
