@@ -242,7 +242,7 @@ def retry(*, name: str, refused: bool, yes: bool) -> int:
 @click.option("--dead-letters", type=FILE, help="The refused and failed rows, as input for another run.")
 @run_options
 def report(*, name: str, out: Path | None, dead_letters: Path | None) -> int:
-    """Write what came of the rows to files.
+    """Write the results of the rows to files.
 
     The ending of a name says the kind: .csv or .jsonl, of --out also .xlsx or .html. The exit code says if all is well.
     """

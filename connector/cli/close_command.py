@@ -1,4 +1,4 @@
-"""`connector plan`, `close` and `reopen`: one opportunity. Show the plan, ask, do it, say what came of it."""
+"""`connector plan`, `close` and `reopen`: one opportunity. Show the plan, ask, do it, say the result."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _wait_and_tell(seconds: float) -> None:
 
 
 def carry_out(settings: Settings, intent: AnyIntent, question: str, *, agreed: bool, if_plan: str | None) -> int:
-    """Do what is asked in the organization of the settings, print what came of it and return the exit code.
+    """Do what is asked in the organization of the settings, print the result and return the exit code.
 
     `question` is asked unless somebody `agreed` already; `if_plan` is the digest of the one plan to act on, if any.
     """

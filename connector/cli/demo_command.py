@@ -1,4 +1,4 @@
-"""`connector demo`: opportunities of an emulator are closed over HTTP, and a reader reads back what came of it.
+"""`connector demo`: opportunities of an emulator are closed over HTTP, and a reader reads back the result.
 
 The emulator has a process of its own; the reader uses the standard library alone. The steps plan, close, close another,
 and do the first again; then everything is read back.
@@ -93,7 +93,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ready_file: Path, log: P
 
 
 class IndependentReader:
-    """Reads an organization over HTTP with nothing but the standard library. Raises OSError when it cannot."""
+    """Reads an organization over HTTP with the standard library only. Raises OSError when it cannot."""
 
     def __init__(self, ready: RunningEmulator) -> None:
         self._url = ready.url

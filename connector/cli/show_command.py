@@ -236,7 +236,7 @@ def _logged(entry: AuditEntry) -> tuple[str, ...]:
 
 
 def _event(entry: AuditEntry) -> str:
-    """Return what came of it in words."""
+    """Return the result in words."""
     if entry.event == STARTED:
         return "started, its end is unknown"
     details = entry.details

@@ -51,7 +51,7 @@ class PeriodicTasks:
             self._start(task)
 
     def stop(self) -> None:
-        """Stop when the turns at hand are done, or when that takes too long."""
+        """Stop when the turns that have begun are done, or when that takes too long."""
         self._stopping.set()
         end = time.monotonic() + STOPPING
         for thread in self._threads.values():

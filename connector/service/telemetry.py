@@ -111,7 +111,7 @@ def mark_failed(span: Span, kind: str) -> None:
 
 
 def traceparent() -> str:
-    """Return the name of the span that is open here, for what comes of it later; empty when nobody watches."""
+    """Return the name of the span that is open here, for its result later; empty when nobody watches."""
     carrier: dict[str, str] = {}
     _TRACE_CONTEXT.inject(carrier)
     return carrier.get("traceparent", "")

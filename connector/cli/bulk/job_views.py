@@ -142,7 +142,7 @@ def _last_run(data: Mapping[str, object]) -> list[str]:
 
 
 def _job_state(data: Mapping[str, object]) -> str:
-    """Return how far a job is: what has come of it, who is at it, or what is wanted of it."""
+    """Return how far a job is: its results, who works on it, or what it is to do."""
     if data["state"] != JobState.READY:
         return str(data["state"])
     if data.get("workers"):

@@ -42,7 +42,7 @@ _NAMES_WITHIN = 10.0
 
 
 def work(ledger: Ledger, job: Job, settings: Settings, *, keep_going: bool = False) -> int:
-    """Work on a job until it ends or is stopped, and say what came of it. Returns the exit code.
+    """Work on a job until it ends or is stopped, and say the result. Returns the exit code.
 
     With `keep_going` it does not stop where many rows fail alike.
     """

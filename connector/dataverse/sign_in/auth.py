@@ -181,7 +181,7 @@ def person_tokens(
     tell: Callable[[str], None],
     ask: Callable[[Any, list[str], str, Callable[[str], None]], Mapping[str, Any]],
 ) -> TokenCache:
-    """Return the token source of a person, who signs in by `ask` (see `by_device_code`, `by_browser`) when need be.
+    """Return the token source of a person, who signs in by `ask` (see `by_device_code`, `by_browser`) when needed.
 
     What keeps the person signed in is kept in `cache`, encrypted by the operating system where it can do that.
     """

@@ -1,4 +1,4 @@
-"""One token at hand: kept while it is good, renewed in time, replaced when the organization turns it down."""
+"""One token: kept while it is good, renewed in time, replaced when the organization turns it down."""
 
 from __future__ import annotations
 

@@ -103,23 +103,23 @@ class Reader:
 
     @property
     def now(self) -> Token:
-        """The token at hand."""
+        """The current token."""
         return self._tokens[self._at]
 
     @property
     def following(self) -> Token:
-        """The token after the one at hand."""
+        """The token after the current one."""
         return self._tokens[min(self._at + 1, len(self._tokens) - 1)]
 
     def take(self) -> Token:
-        """Return the token at hand and move past it."""
+        """Return the current token and move past it."""
         token = self._tokens[self._at]
         if token.kind is not TokenKind.END:
             self._at += 1
         return token
 
     def skip(self, text: str) -> bool:
-        """Move past the token at hand when its text is `text`; tell whether it was."""
+        """Move past the current token when its text is `text`; tell whether it was."""
         token = self._tokens[self._at]
         if token.text != text or token.kind not in (TokenKind.PUNCTUATION, TokenKind.NAME, TokenKind.SYSTEM):
             return False
@@ -132,7 +132,7 @@ class Reader:
             raise self.error(f"'{text}' expected")
 
     def need_name(self) -> str:
-        """Return the name at hand and move past it, or raise ODataError."""
+        """Return the current name and move past it, or raise ODataError."""
         if self.now.kind is not TokenKind.NAME:
             raise self.error("A name expected")
         return self.take().text
@@ -143,5 +143,5 @@ class Reader:
             raise self.error(f"'{self.now.text}' was not expected")
 
     def error(self, what: str) -> ODataError:
-        """Return the refusal of the token at hand."""
+        """Return the refusal of the current token."""
         return ODataError(f"{what} at position {self.now.position} in '{self.text}'.")

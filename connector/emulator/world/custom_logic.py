@@ -75,7 +75,7 @@ class MessageEvent:
 
 
 class CustomLogic:
-    """The registered steps, in order. `slept` are the seconds that plug-ins took in the request at hand."""
+    """The registered steps, in order. `slept` are the seconds that plug-ins took in the current request."""
 
     def __init__(self) -> None:
         self.steps: list[LogicStep] = []

@@ -85,7 +85,7 @@ class LatestAssertion:
         self._assertion = ""
 
     def present(self, assertion: str) -> None:
-        """Use `assertion` from now on, unless the one at hand lasts longer."""
+        """Use `assertion` from now on, unless the present one lasts longer."""
         if expiry(assertion) >= expiry(self._assertion):
             self._assertion = assertion
 

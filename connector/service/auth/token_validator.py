@@ -41,7 +41,7 @@ TIMEOUT, KEYS_SECONDS = 4.0, 6.0
 
 
 class KeyNotCached(Exception):
-    """The key is not at hand: `SigningKeys.fetch` may find it."""
+    """The key is not known yet: `SigningKeys.fetch` may find it."""
 
     def __init__(self, tenant_id: str) -> None:
         super().__init__()

@@ -128,7 +128,7 @@ def step_results(steps: Iterable[Mapping[str, Any]]) -> list[StepView]:
 
 
 def quote_results(steps: Iterable[Mapping[str, Any]], not_run: str = "") -> list[QuoteResult]:
-    """Return what came of each quote: its last step tells, unless one before it did not work.
+    """Return the result of each quote: its last step tells, unless one before it did not work.
 
     `not_run` says what it means that nothing was done to a quote.
     """

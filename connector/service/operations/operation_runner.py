@@ -1,4 +1,4 @@
-"""Works operations off: takes them from the ledger, closes or reopens, and writes down what came of it.
+"""Works operations off: takes them from the ledger, closes or reopens, and writes down the result.
 
 The process that finds an operation unfinished takes it over: after kill -9 the next one, with a shared store any other.
 At most one worker has an opportunity, and closing looks before it acts, so nothing is done twice.
@@ -129,7 +129,7 @@ class OperationRunner:
         try:
             organization = self.dependencies.organizations.organization(caller)
             report = self._act(organization, job, intent)
-            return _ours(organization, report, intent) if item.epoch > 1 else report  # it was in other hands before
+            return _ours(organization, report, intent) if item.epoch > 1 else report  # another worker had it before
         except ConnectorError as error:  # what keeps this caller out altogether
             return Report(intent.opportunity_id, ReportStatus.FAILED, error=error)
 

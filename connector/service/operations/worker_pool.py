@@ -102,7 +102,7 @@ class OperationWorkerPool:
                 self._share_out()
                 self._broke_off = False
             except WorkerLost:
-                self._worker = None  # taken for dead: its items are in other hands, and it begins anew
+                self._worker = None  # taken for dead: other workers have its items, and it begins again
             except LedgerError as error:
                 self._store_failed = True
                 _log.error("Operations wait, since the store cannot be used. %s", error)
