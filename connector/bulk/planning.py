@@ -23,7 +23,7 @@ from connector.bulk.run.paced_client import PacedClient, rows_per_request
 from connector.bulk.sheet_file import whole_text
 from connector.closing.close import Preview, preview_many
 from connector.closing.digest import steps_digest
-from connector.closing.model import Intent, Outcome, Plan, Snapshot, StepKind
+from connector.closing.model import Intent, Opportunity, Outcome, Plan, Snapshot, StepKind
 from connector.closing.organization import LookupOrganization
 from connector.closing.report import error_data, record_data
 from connector.closing.request import parse_request
@@ -35,6 +35,7 @@ CHUNK = 400
 READS = 2 / 300
 """Requests that a row of a run costs for looking, before and after: one `$batch` for 300 rows each time."""
 PLAN_VERSION = 1
+_FAR = 10  # times the estimated value, or the tenth part of it
 PROBLEMS = 5
 """Refused and failed rows that a summary names."""
 NOT_APPROVED = "refused"
@@ -59,7 +60,8 @@ class CloseGroup:
 class Summary:
     """What a plan comes to. `steps` are writes, of which each counts towards the entitlement.
 
-    `values` has the sum of the estimated values of each group of `closes`, `problems` the first rows that are not done.
+    `values` has the sum of the estimated values of each group of `closes`, `problems` the first rows that are not done,
+    `days` the first and last close dates with names, `far` how many revenues are far from the estimate, and the first.
     """
 
     rows: int = 0
@@ -69,6 +71,8 @@ class Summary:
     closes: Counter[CloseGroup] = field(default_factory=Counter)
     values: defaultdict[CloseGroup, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     problems: list[dict[str, object]] = field(default_factory=list)
+    days: list[tuple[str, str]] = field(default_factory=list)
+    far: tuple[int, str] = (0, "")
     more: Mapping[str, object] = field(default_factory=dict)
     """What is known of the plans besides: what they set off (`side_effects`), what was asked (`asked`)."""
 
@@ -80,12 +84,27 @@ class Summary:
             currency = part["currency_id"] and UUID(part["currency_id"])
             group = CloseGroup(Outcome(part["outcome"]), part["status_reason"], currency)
             summary.closes[group], summary.values[group] = part["rows"], Decimal(part["value"])
+        summary.days = [(day, name) for day, name in data.get("close_dates", ())]
+        summary.far = data.get("far_revenues", summary.far)
         return summary
+
+    def add_close(self, group: CloseGroup, intent: Intent, opportunity: Opportunity) -> None:
+        """Count an opportunity that would be closed, and take in what is worth a look before that."""
+        name, amount, estimate = opportunity.name, intent.actual_revenue, opportunity.estimated_value or Decimal()
+        self.closes[group] += 1
+        self.values[group] += estimate
+        if intent.closed_on:
+            days = [*self.days, (intent.closed_on.isoformat(), name)]
+            self.days = [min(days), max(days)]
+        if isinstance(amount, Decimal) and estimate > 0 and not estimate / _FAR <= amount <= estimate * _FAR:
+            self.far = (self.far[0] + 1, self.far[1] or f"'{name}', {amount:,.2f} and not {estimate:,.2f}")
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""
         return {
             "rows": self.rows,
+            "close_dates": self.days,
+            "far_revenues": self.far,
             **{status: self.by_status[status] for status in ("planned", "already_closed", "refused", "failed")},
             "reasons": dict(self.reasons.most_common()),
             "steps": self.steps,
@@ -246,8 +265,7 @@ def _planned(row: Row, preview: Preview | ConnectorError, summary: Summary) -> d
         for step in preview.verdict.steps:
             if step.kind is StepKind.CLOSE_OPPORTUNITY:
                 group = CloseGroup(row.intent.outcome, step.status or 0, opportunity.currency_id)
-                summary.closes[group] += 1
-                summary.values[group] += opportunity.estimated_value or 0
+                summary.add_close(group, row.intent, opportunity)
     else:
         data |= {"name": preview.snapshot.opportunity.name, "status": "refused"}
         data |= {"reason_code": preview.verdict.code, "reason": preview.verdict.reason}

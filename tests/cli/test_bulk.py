@@ -278,6 +278,26 @@ def test_a_plan_sums_up_by_outcome_and_currency_and_says_what_to_type_next(desk:
     assert sum(group["rows"] for group in data["closes"]) == data["planned"] > 7
 
 
+def test_a_plan_remarks_what_is_far_from_the_others_and_shows_it_again_before_it_is_run(desk: Desk) -> None:
+    desk.sql("UPDATE opportunity SET estimatedvalue = 100")
+    ids = [id_ for (id_,) in desk.sql("SELECT opportunityid FROM opportunity WHERE statecode = 0 ORDER BY 1 LIMIT 3")]
+    for id_, name in zip(ids, ("Old", "New", "Much"), strict=True):
+        desk.sql("UPDATE opportunity SET name = ? WHERE opportunityid = ?", name, id_)
+    cells = ("1999-01-31,100", "2962-01-31,100", "2026-01-31,1000.01")
+    text = "\n".join(f"{id_},won,{more}" for id_, more in zip(ids, cells, strict=True))
+    Path("far.csv").write_text(f"opportunityid,outcome,closed_on,actual_revenue\n{text}\n")
+    days = "Close dates given: from 1999-01-31 ('Old') to 2962-01-31 ('New'), in the future."
+    amount = "Actual revenue far from the estimated value: 1 row, first 'Much', 1,000.01 and not 100.00."
+    planned = bulk(desk, "plan", "far.csv").out
+    assert days in planned
+    assert amount in planned
+    before = bulk(desk, "run", "far.plan.jsonl")
+    assert before.code == 2, "nobody could agree"
+    assert days in before.out
+    assert amount in before.out
+    assert bulk(desk, "plan", "far.csv", "--json").data["close_dates"] == [["1999-01-31", "Old"], ["2962-01-31", "New"]]
+
+
 @pytest.mark.parametrize("name", ["-x", "two\nlines", "bell\a", " ", "x" * 201])
 def test_a_job_gets_no_name_that_cannot_be_shown_and_typed(desk: Desk, name: str) -> None:
     write(desk, count=1)

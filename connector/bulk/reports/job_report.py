@@ -173,18 +173,11 @@ def _about(job: Job) -> list[tuple[str, str]]:
 
 def _page_values(job: Job, ledger: Ledger, summary: ReportSummary) -> dict[str, object]:
     throughput = Throughput(job, ledger.events(job.name), summary.ended)
-    return {
-        "job": job,
-        "about": _about(job)[2:],
-        "results": summary.results(),
-        "outcomes": summary.outcomes(),
-        "users": summary.users.most_common(),
-        "causes": sorted(summary.causes.values(), key=lambda cause: -cause.count),
-        "shown": SHOWN,
-        "plot": throughput.plot(),
-        "binds": [(name, BINDS.get(name, name)) for name in throughput.bindings()],
-        "made": datetime.now(UTC),
-    }
+    causes = sorted(summary.causes.values(), key=lambda cause: -cause.count)
+    sums = {"results": summary.results(), "outcomes": summary.outcomes(), "users": summary.users.most_common()}
+    pace = {"plot": throughput.plot(), "binds": [(name, BINDS.get(name, name)) for name in throughput.bindings()]}
+    about = {"job": job, "about": _about(job)[2:], "shown": SHOWN, "made": datetime.now(UTC)}
+    return {**about, **sums, "causes": causes, **pace}
 
 
 BARS = 120

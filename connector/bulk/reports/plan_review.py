@@ -114,27 +114,15 @@ def _summary_cells(plan: Path, head: Mapping[str, object], summary: PlanSummary)
 
 
 def _page_values(plan: Path, head: Mapping[str, object], summary: PlanSummary) -> dict[str, object]:
-    return {
-        "plan": plan.name,
-        "about": _about(plan, head),
-        "counts": summary.counts,
-        "outcomes": summary.outcomes(),
-        "causes": summary.causes.most_common(),
-        "first": summary.first,
-        "bad": summary.bad,
-        "total": summary.counts.total(),
-        "shown": SHOWN,
-        "made": datetime.now(UTC),
-    }
+    about = {"plan": plan.name, "about": _about(plan, head), "made": datetime.now(UTC)}
+    sums = {"counts": summary.counts, "outcomes": summary.outcomes(), "causes": summary.causes.most_common()}
+    rows = {"total": summary.counts.total(), "first": summary.first, "bad": summary.bad, "shown": SHOWN}
+    return {**about, **sums, **rows}
 
 
 def _about(plan: Path, head: Mapping[str, object]) -> list[tuple[str, str]]:
-    about = {
-        "Organization": head.get("organization"),
-        "Rows from": head.get("source") or head.get("query"),
-        "Left out": head.get("bypass"),
-        "Plan file": plan.name,
-    }
+    about = {"Organization": head.get("organization"), "Rows from": head.get("source") or head.get("query")}
+    about |= {"Left out": head.get("bypass"), "Plan file": plan.name}
     return [(name, str(text)) for name, text in about.items() if text]
 
 

@@ -116,13 +116,7 @@ def _head(source: Source, connection: Connection) -> dict[str, object]:
 
 
 def show_job_plan(
-    source: Source,
-    settings: Settings,
-    path: Path,
-    capture_file: Path | None = None,
-    ask: int = 0,
-    *,
-    yes: bool = False,
+    source: Source, settings: Settings, path: Path, capture_file: Path | None = None, ask: int = 0, *, yes: bool = False
 ) -> int:
     """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed.
 
@@ -193,6 +187,12 @@ def show_closes(summary: Summary, connection: Connection) -> None:
         cells.append((words, f"{count:,}", f"{summary.values[group]:,.{decimals}f} {currency}".rstrip()))
     columns = "as", "opportunities", "estimated value"
     show(TextTable("To be closed", columns, tuple(sorted(cells, key=lambda row: row[0], reverse=True))), sys.stdout)
+    if summary.days:
+        (first, whose), (last, of_last) = summary.days
+        future = ", in the future" if last > f"{SystemClock().now().astimezone():%Y-%m-%d}" else ""
+        say(f"Close dates given: from {first} ('{whose}') to {last} ('{of_last}'){future}.")
+    if summary.far[0]:
+        say(f"Actual revenue far from the estimated value: {rows(summary.far[0])}, first {summary.far[1]}.")
 
 
 def _show_problems(summary: Summary, path: Path) -> None:
