@@ -76,7 +76,7 @@ class EntityDefinitions:
         query = read_query(request.options, _OPTIONS)
         if not first.called:
             if len(steps) > 1:
-                raise _nowhere(steps[1].name)
+                raise refuse("path.unknown", steps[1].name)
             definitions = [table_definition(table) for table in self._schema.tables.values()]
             return self._many(request, "EntityDefinitions", "EntityMetadata", definitions, query)
         table = self._table(first)
@@ -89,14 +89,12 @@ class EntityDefinitions:
         if segment.key is not None:
             if segment.key in self._ids:
                 return self._ids[segment.key]
-            raise _nowhere(f"EntityDefinitions({segment.key})")
+            raise refuse("path.unknown", f"EntityDefinitions({segment.key})")
         name = text_of(segment.pairs[0][1]) if len(segment.pairs) == 1 else None
         if segment.pairs and segment.pairs[0][0] == "LogicalName" and name is not None:
             if name in self._schema.tables:
                 return self._schema.tables[name]
-            raise Refused(
-                HTTPStatus.NOT_FOUND, "0x80040217", f"Could not find an entity with name {name}.", "path.unknown"
-            )
+            raise _not_found(f"entity with name {name}")
         raise ODataError("A table definition is named by its LogicalName or its MetadataId.")
 
     def _below(
@@ -104,7 +102,7 @@ class EntityDefinitions:
     ) -> Response:
         name, rest = steps[0], list(steps[1:])
         if name.name not in LISTS:
-            raise _nowhere(name.name)
+            raise refuse("path.unknown", name.name)
         written = first.key or f"'{table.logical_name}'"
         place = f"EntityDefinitions({written})/{name.name}"
         kind, definitions_of = LISTS[name.name]
@@ -114,17 +112,17 @@ class EntityDefinitions:
         if rest and rest[0].name.startswith(TYPE_PREFIX) and not rest[0].called:
             kind = rest.pop(0).name.removeprefix(TYPE_PREFIX)
             if name.name != "Attributes" or kind not in ATTRIBUTE_TYPES:
-                raise _nowhere(TYPE_PREFIX + kind)
+                raise refuse("path.unknown", TYPE_PREFIX + kind)
             definitions = [
                 definition for definition in definitions if definition["@odata.type"] == f"#{TYPE_PREFIX}{kind}"
             ]
             place = f"{place}/{TYPE_PREFIX}{kind}"
         if not name.called:
             if rest:
-                raise _nowhere(rest[0].name)
+                raise refuse("path.unknown", rest[0].name)
             return self._many(request, place, kind, definitions, query)
         if not definitions:
-            raise _nowhere(TYPE_PREFIX + kind)
+            raise refuse("path.unknown", TYPE_PREFIX + kind)
         if rest:
             return self._option_set(request, place, definitions[0], rest, query)
         return self._one(request, place, kind, definitions[0], query)
@@ -140,18 +138,13 @@ class EntityDefinitions:
         for definition in definitions:
             if definition.get(by) == sought:
                 return definition
-        raise Refused(
-            HTTPStatus.NOT_FOUND,
-            "0x80040217",
-            f"Could not find an attribute with specified name {sought}.",
-            "path.unknown",
-        )
+        raise _not_found(f"attribute with specified name {sought}")
 
     def _option_set(
         self, request: ApiRequest, place: str, attribute: Json, rest: list[Segment], query: Query
     ) -> Response:
         if len(rest) > 1 or rest[0].called or rest[0].name not in _NAVIGATIONS or rest[0].name not in attribute:
-            raise _nowhere(rest[0].name)
+            raise refuse("path.unknown", rest[0].name)
         value = attribute[rest[0].name]
         if value is None:
             return Response(HTTPStatus.NO_CONTENT)
@@ -233,8 +226,8 @@ def _check_select(query: Query, kind: str, definitions: list[Json]) -> None:
             raise no_such_property(name, kind)
 
 
-def _nowhere(name: str) -> Refused:
-    return refuse("path.unknown", name)
+def _not_found(what: str) -> Refused:
+    return Refused(HTTPStatus.NOT_FOUND, "0x80040217", f"Could not find an {what}.", "path.unknown")
 
 
 def _scope(query: Query) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -60,6 +61,9 @@ class WriteOperations:
 
     def _representation(self, request: ApiRequest, table: Table, key: str, status: int) -> Response:
         plan = self._reading.plan(request, table, row=True)
+        if status == HTTPStatus.OK:  # an update ignores $expand (update-delete-entities-using-web-api)
+            select = request.options.values.get("$select", "")
+            plan = replace(plan, expansions=(), scope=f"({select})" if select else "")
         row = self._reading.fetch(plan, key)
         body = {"@odata.context": request.context(f"{table.entity_set}{plan.scope}/$entity")}
         body |= self._reading.render(request, plan, row)

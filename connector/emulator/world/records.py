@@ -39,7 +39,8 @@ TypedValue = Ref | str | int | float | bool | date | None
 Values = Mapping[str, TypedValue]
 
 _FOLLOWER = re.compile(r"tostatusid=[\"'](-?\d+)[\"']")
-_MOST, _MOST_MONEY, _FIRST_YEAR = 1e11, 922_337_203_685_477, 1753
+_MOST = {Kind.INTEGER: 2**31, Kind.DECIMAL: 1e11, Kind.DOUBLE: 1e11, Kind.MONEY: 922_337_203_685_477}
+_FIRST_YEAR, _OUT_OF_RANGE = 1753, {Kind.INTEGER: "0x8004432f"}
 
 
 class Records:
@@ -147,12 +148,14 @@ class Records:
     def _plain(self, caller: Caller, table: Table, column: Column, value: TypedValue) -> Value:
         kind = column.kind
         if kind in TEXT_KINDS and isinstance(value, str):
-            if column.max_length and len(value) > column.max_length:
+            if column.max_length and len(value.encode("utf-16-le", "surrogatepass")) > 2 * column.max_length:
                 raise refuse("column.length", column.name, table.logical_name, column.max_length)
             return value
+        if kind in _MOST and isinstance(value, int | float) and not isinstance(value, bool):
+            bounds = {word: float(str(limit)) for word, limit in column.declared if word in ("MinValue", "MaxValue")}
+            if not bounds.get("MinValue", -_MOST[kind]) <= value <= bounds.get("MaxValue", _MOST[kind]):
+                raise refuse("column.number_range", column.name, table.logical_name, code=_OUT_OF_RANGE.get(kind, ""))
         if kind in FRACTION_KINDS and isinstance(value, int | float) and not isinstance(value, bool):
-            if abs(value) > (_MOST_MONEY if kind is Kind.MONEY else _MOST):
-                raise refuse("column.number_range", column.name, table.logical_name)
             return float(value) if column.precision is None else round(float(value), column.precision)
         several = kind is Kind.CHOICES and isinstance(value, str)
         if isinstance(value, str | int) and (several or (kind in WHOLE_KINDS and type(value) is int)):
@@ -163,18 +166,15 @@ class Records:
             return (",".join(chosen) or None) if several else value
         if kind is Kind.BOOLEAN and isinstance(value, bool):
             return int(value)
-        if isinstance(value, date) and (kind is Kind.DATETIME or not isinstance(value, datetime)):
-            return self._date(caller, table, column, value)
+        dated = (Kind.DATETIME,) if isinstance(value, datetime) else (Kind.DATETIME, Kind.DATEONLY)
+        if isinstance(value, date) and kind in dated:
+            return self._date(caller, column, value)
         raise refuse("column.type", table.logical_name, column.name, kind)
 
-    def _date(self, caller: Caller, table: Table, column: Column, value: date) -> str:
+    def _date(self, caller: Caller, column: Column, value: date) -> str:
         if value.year < _FIRST_YEAR:
             raise refuse("column.date_range")
-        if column.kind is Kind.DATETIME:
-            return self.moment(caller, value)
-        if column.kind is Kind.DATEONLY:
-            return value.isoformat()
-        raise refuse("column.type", table.logical_name, column.name, column.kind)
+        return self.moment(caller, value) if column.kind is Kind.DATETIME else value.isoformat()
 
     def moment(self, caller: Caller, value: date) -> str:
         """Return a date or an aware datetime as a stored moment; a bare date follows switch `bare_date`."""

@@ -28,7 +28,7 @@ _REQUIRED = (Required.NONE, Required.RECOMMENDED, Required.APPLICATION, Required
 
 
 def _column(raw: list[Any]) -> Column:
-    name, kind, max_length, required, flags, label, schema_name, targets, options, date_format = raw
+    name, kind, max_length, required, flags, label, schema_name, targets, options, date_format, *limits = raw
     return Column(
         name,
         _KINDS[kind],
@@ -42,6 +42,7 @@ def _column(raw: list[Any]) -> Column:
         tuple(targets),
         tuple((value, text) for value, text in options),
         date_format,
+        declared=tuple(limits[0].items()) if limits else (),
     )
 
 

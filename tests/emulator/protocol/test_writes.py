@@ -186,3 +186,54 @@ def test_an_action_that_makes_a_row_answers_with_it(client: Client, opportunity:
     body = {"OpportunityId": opportunity, "ColumnSet": {"AllColumns": True}}
     made = json.loads(client.send("POST", "GenerateQuoteFromOpportunity?$select=name", body).body)
     assert made["@odata.context"].endswith("#quotes(name)/$entity")
+
+
+@pytest.mark.parametrize(
+    ("column", "within", "beyond", "code"),
+    [
+        # entity reference and Common Data Model: opportunity, MinValue and MaxValue
+        ("closeprobability", (0, 100), (-1, 101), "0x8004432f"),
+        ("estimatedvalue", (-1_000_000_000_000, 1_000_000_000_000), (1_000_000_000_001,), "0x80044330"),
+        ("actualvalue", (-1_000_000_000_000, 1_000_000_000_000), (-1_000_000_000_001,), "0x80044330"),
+        ("discountpercentage", (0, 100), (-0.5, 100.5), "0x80044330"),
+        ("totalamount", (922_337_203_685_477,), (922_337_203_685_478,), "0x80044330"),
+    ],
+)
+def test_a_number_stays_within_the_range_of_its_column(
+    client: Client, opportunity: str, column: str, within: tuple[float, ...], beyond: tuple[float, ...], code: str
+) -> None:
+    path = f"opportunities({opportunity})"
+    for value in within:
+        assert client.send("PATCH", path, {column: value}).status == 204
+    words = f"A validation error occurred. The value of '{column}' on record of type 'opportunity' is outside the valid range."
+    for value in beyond:
+        assert client.error("PATCH", path, {column: value}) == (400, code, words)
+    kind = {"closeprobability": "Integer", "discountpercentage": "Decimal"}.get(column, "Money")
+    cast = (
+        f"Attributes(LogicalName='{column}')/Microsoft.Dynamics.CRM.{kind}AttributeMetadata?$select=MinValue,MaxValue"
+    )
+    definition = client.get(f"EntityDefinitions(LogicalName='opportunity')/{cast}")
+    assert definition["MinValue"] <= min(within)
+    assert definition["MaxValue"] == max(within)
+
+
+def test_a_character_beyond_the_basic_plane_takes_the_room_of_two(client: Client, opportunity: str) -> None:
+    path = f"opportunities({opportunity})"
+    assert client.send("PATCH", path, {"name": "\N{WINE GLASS}" * 150}).status == 204  # 300 is the length of a name
+    assert client.error("PATCH", path, {"name": "\N{WINE GLASS}" * 151})[:2] == (400, "0x80044331")
+    assert client.send("PATCH", path, {"name": "é" * 300}).status == 204
+
+
+def test_an_update_that_returns_the_row_expands_nothing_and_a_create_does(client: Client, account: str) -> None:
+    # powerapps-docs: update-delete-entities-using-web-api (update with data returned), create-entity-web-api
+    expand = "$select=name&$expand=customerid_account($select=name)"
+    prefer = {"prefer": "return=representation"}
+    bind = {"name": "x", "customerid_account@odata.bind": f"/accounts({account})"}
+    created = client.send("POST", f"opportunities?{expand}", bind, **prefer)
+    made = json.loads(created.body)
+    assert made["customerid_account"]["name"] == "Litware, Inc."
+    updated = client.send("PATCH", f"opportunities({made['opportunityid']})?{expand}", {"name": "y"}, **prefer)
+    assert updated.status == 200
+    body = json.loads(updated.body)
+    assert (body["name"], "customerid_account" in body) == ("y", False)
+    assert body["@odata.context"].endswith("$metadata#opportunities(name)/$entity")
