@@ -125,14 +125,14 @@ class Machine:
 
     async def _work(self, done: Callable[[], bool]) -> None:
         async with self._queue.app.open_async():
-            me = await self._thread(partial(self._ledger.enter, label(self._who, self._clients)))
+            worker = await self._thread(partial(self._ledger.enter, label(self._who, self._clients)))
             try:
                 while not self._stopping.is_set() and not await self._thread(done):
-                    await self._look(me)
+                    await self._look(worker)
                     await self._wait(done)
             finally:
-                await self._let_go(me, list(self._held))
-                await self._thread(me.leave)
+                await self._let_go(worker, list(self._held))
+                await self._thread(worker.leave)
 
     async def _wait(self, done: Callable[[], bool]) -> None:
         """Wait until it is time to look again, or there is no need to."""
@@ -143,16 +143,16 @@ class Machine:
                     serving.result()  # it ends by an error only
             await asyncio.sleep(TICK)
 
-    async def _look(self, me: Worker) -> None:
+    async def _look(self, worker: Worker) -> None:
         """Say that this machine lives, give back and take users, and put in turns for what is to be done."""
-        mine = await self._thread(partial(self._mine, me))
+        mine = await self._thread(partial(self._mine, worker))
         if not mine and not self._stands_by:
             self._tell("Standing by: other processes act as every user of the settings. It goes on when one is free.")
         self._stands_by = not mine
-        await self._let_go(me, [user for user in self._held if user not in mine])
+        await self._let_go(worker, [user for user in self._held if user not in mine])
         for user in mine:
             if user not in self._held:
-                await self._take(me, user)
+                await self._take(worker, user)
         jobs = await self._thread(self._jobs)
         for user in self._held:
             await self._thread(self._handovers[user].now_and_then)
@@ -164,19 +164,19 @@ class Machine:
             turns = (TimeSlice(job.name, user) for job in jobs)
             await self._queue.submit(turn for turn in turns if self._quiet.get(turn, now) <= now)
 
-    def _mine(self, me: Worker) -> list[str]:
-        me.renew()
-        return [user for user, machine in shares(self._ledger.workers()).items() if machine == me.id]
+    def _mine(self, worker: Worker) -> list[str]:
+        worker.renew()
+        return [user for user, machine in shares(self._ledger.workers()).items() if machine == worker.id]
 
-    async def _take(self, me: Worker, user: str) -> None:
+    async def _take(self, worker: Worker, user: str) -> None:
         """Act as this user from now on, if no other machine still does."""
-        if await self._thread(partial(take_user, self._ledger, me, user)):
+        if await self._thread(partial(take_user, self._ledger, worker, user)):
             self._tell(f"Working as {self._clients[user].name}.")
             self._handovers[user] = LimitsCarryOver(self._ledger, {user: self._clients[user]})
             await self._thread(self._handovers[user].begin)
             self._held[user] = asyncio.create_task(self._queue.serve(user, self._who, self._heartbeat))
 
-    async def _let_go(self, me: Worker, users: Sequence[str]) -> None:
+    async def _let_go(self, worker: Worker, users: Sequence[str]) -> None:
         """Stop acting as these users when what is in flight has ended, and let other machines have them."""
         self._leaving |= set(users)
         for user in users:
@@ -186,7 +186,7 @@ class Machine:
         for user in users:
             await asyncio.gather(self._held.pop(user), return_exceptions=True)
             await self._thread(self._handovers.pop(user).keep)
-            await self._thread(partial(give_back_user, self._ledger, me, user))
+            await self._thread(partial(give_back_user, self._ledger, worker, user))
             self._leaving.discard(user)
 
     def _jobs(self) -> list[Job]:

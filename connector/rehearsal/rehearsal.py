@@ -96,13 +96,13 @@ class CaseResult:
 class RehearsalResult:
     """The cases, and of the likely one: refusals by cause, the first rows of them, what is set off.
 
-    `untold` is how often a stand-in's filter asks for what the plan does not know.
+    `unsure` is how often a stand-in's filter asks for what the plan does not know.
     """
 
     cases: list[CaseResult]
     causes: Counter[LogicRefusal]
     rows: list[tuple[int, str, LogicRefusal]]
-    untold: int
+    unsure: int
     effects: SideEffects
 
     @property
@@ -172,7 +172,7 @@ class Rehearsal:
                 ends = bound([case, *plays], key=attrgetter("seconds")) if bound else _middle_of(plays)
                 cases.append(replace(case, seconds=ends.seconds, curve=ends.curve))
         listed = [(world.rows[key].number, str(key), refusal) for key, refusal in list(world.refused.items())[:SHOWN]]
-        return RehearsalResult(cases, causes, sorted(listed), world.logic.untold, effects)
+        return RehearsalResult(cases, causes, sorted(listed), world.logic.unsure, effects)
 
     def _by_other_chances(self, rows: Sequence[RowShape], total: int) -> Iterator[CaseResult]:
         """Yield the likely case of measured work again: less and more of it within its error, another chance each.

@@ -58,14 +58,14 @@ _Listener = tuple[LogicStub, int, bool]
 
 
 class LogicModel:
-    """Plays stand-ins by their ids; `effects` says which logic a plan sets off. `untold` counts what cannot be said."""
+    """Plays stand-ins by their ids; `effects` says which logic a plan sets off. `unsure` counts what cannot be said."""
 
     def __init__(self, effects: SideEffects, stand_ins: Mapping[str, LogicStub], seed: int) -> None:
         self._effects = effects
         self._stand_ins = stand_ins
         self._chance = random.Random(f"{seed}:stand-ins")
         self._known: dict[tuple[str, ...], list[_Listener]] = {}
-        self.untold = 0
+        self.unsure = 0
 
     def delay(self, plan: Plan, snapshot: Snapshot) -> float:
         """Return the seconds that logic adds to such a plan."""
@@ -81,7 +81,7 @@ class LogicModel:
             if stand_in.condition:
                 event = everything[number]
                 refuses = holds(stand_in.condition, event.before if before else event.row)
-                self.untold += refuses is None
+                self.unsure += refuses is None
             else:
                 refuses = self._chance.random() * 100 < stand_in.percent
             if refuses:

@@ -118,7 +118,7 @@ class RehearsalReport:
             "refused": [{"by": each.by, "reason": each.reason, "rows": rows} for each, rows in result.causes.items()],
             "refused_rows": [{"row": number, "opportunity_id": key, "by": refusal.by, "reason": refusal.reason}
                              for number, key, refusal in result.rows],
-            "cannot_be_told": result.untold,
+            "cannot_be_told": result.unsure,
             "side_effects": result.effects.data(),
             "summary": dict(self.summary),
         }  # fmt: skip

@@ -120,11 +120,11 @@ def test_stand_ins_refuse_rows_by_where_they_end_and_by_chance(capture: Capture)
 
     small = played("refuse where statecode eq 2 and estimatedvalue le 7 with Too small.")
     assert [(number, refusal.reason) for number, _, refusal in small.rows] == [(n, "Too small.") for n in range(1, 8)]
-    assert (small.likely.refused, small.likely.curve[-1][1], small.untold) == (7, 60, 0)
+    assert (small.likely.refused, small.likely.curve[-1][1], small.unsure) == (7, 60, 0)
     assert dict(small.causes) == {LogicRefusal("Pricing", "Too small."): 7}
     assert small.effects.flow_runs_maybe.total() == 60 - 7  # a row that is refused sets nothing off
     assert played("refuse where estimatedvalue le 7 with No.", ("sync",)).likely.refused == 0
-    assert played("refuse where ye_sessionhours gt 3 with No.").untold > 0
+    assert played("refuse where ye_sessionhours gt 3 with No.").unsure > 0
     assert played("refuse 100 %").likely.refused == 60
     assert 5 < played("refuse 30 %").likely.refused < 35
 

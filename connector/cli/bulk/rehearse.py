@@ -118,8 +118,8 @@ def _show_refused(report: RehearsalReport) -> None:
             TextTable(f"The first of {result.likely.refused:,} refused rows", ("row", "opportunity", "by"), cells),
             sys.stdout,
         )
-    if result.untold:
-        say(f"{result.untold:,} times a stand-in asks for what the plan does not know: whether it refuses is not told.")
+    if result.unsure:
+        say(f"{result.unsure:,} times a stand-in asks for what the plan does not know: whether it refuses is not told.")
 
 
 def _twin(like: Path, stand_ins: Path | None) -> tuple[dict[str, LogicStub], list[str]]:
