@@ -52,11 +52,8 @@ def serve(*, host: str, port: int, make_key: bool) -> None:
 
 def _require_libraries() -> None:
     """Raise SettingsError when the libraries of the endpoint, which are an extra, are not all there."""
-    missing = [
-        name
-        for name in ("anyio", "fastapi", "jinja2", "jwt", "mcp", "opentelemetry", "uvicorn")
-        if find_spec(name) is None
-    ]
+    needed = "anyio", "fastapi", "jinja2", "jwt", "mcp", "opentelemetry", "uvicorn"
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise SettingsError(
             f"The endpoint needs libraries that are not installed ({', '.join(missing)}).",
@@ -92,11 +89,13 @@ def _serve(endpoint: HostedEndpoint, host: str, port: int) -> None:
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=STOPPING,
     )
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not isinstance(record.msg, OSError))  # told below
     try:
         EndpointServer(config, endpoint.dependencies.waiting.drain, who, endpoint.options.public_url).run()
-    except SystemExit:  # uvicorn has logged why
-        remedy = "Where the port is in use, stop what listens there, or give another --port."
-        raise SettingsError(f"Nothing could be started at {host}, port {port}; see above.", remedy=remedy) from None
+    except SystemExit as ended:  # within what was in the way
+        why = str(ended.__context__ or "see above").rpartition(": ")[2].rpartition("] ")[2]
+        remedy = "Stop what listens there, or give another --port (0 picks a free one) or --host."
+        raise SettingsError(f"The endpoint cannot listen on {host}, port {port}: {why}.", remedy=remedy) from None
 
 
 def _is_loopback(host: str) -> bool:
