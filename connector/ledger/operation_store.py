@@ -38,7 +38,7 @@ MOST_SEARCHED = 10_000
 
 
 class KeyReused(LedgerError):
-    """The key was used before, for something else."""
+    """The key was used before, for something else: for which record, and by which operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class OperationStore:
                 _remove(transaction, earlier.job.id)
                 earlier = None
             if earlier and earlier.content != new_operation.content:
-                raise KeyReused(f"The idempotency key {new_operation.key!r} was used before for another request.")
+                raise KeyReused(f"{earlier.record.opportunity_id} by the operation {earlier.job.name}")
             if earlier and finished and not counts(earlier):
                 transaction.run("UPDATE job SET key = key || ? WHERE id = ?", (f"#{earlier.job.name}", earlier.job.id))
                 earlier = None

@@ -104,9 +104,11 @@ def test_a_kept_refusal_says_how_it_is_tried_again(stage: Stage) -> None:
 def test_a_key_with_other_content_is_refused(stage: Stage) -> None:
     opportunity = stage.opportunity()
     with stage.client() as client:
-        close(client, opportunity, "k")
+        first = close(client, opportunity, "k").json()
         answer = close(client, opportunity, "k", outcome="lost")
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "key_reused")
+    message = answer.json()["error"]["message"]
+    assert f"for {opportunity} by the operation {first['operationId']}. Nothing was changed." in message
 
 
 def test_without_a_key_the_second_close_finds_nothing_to_do(stage: Stage) -> None:

@@ -83,8 +83,8 @@ class OperationService:
         lasting = key.kind is not KeyKind.NATURAL
         try:
             operation, new = self.operations.accept(name, new_operation, lambda earlier: lasting and stands(earlier))
-        except KeyReused:
-            sentence = "The idempotency key was used before for another request. Use another key."
+        except KeyReused as earlier:
+            sentence = f"The idempotency key was used before, for {earlier}. Nothing was changed. Use another key."
             raise declined(HTTPStatus.UNPROCESSABLE_ENTITY, "key_reused", sentence) from None
         for whose in {"", caller.tenant_id} & self._waiting.keys():
             at, count = self._waiting[whose]
