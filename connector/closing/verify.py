@@ -80,8 +80,11 @@ def where_it_stands(snapshot: Snapshot, error: ConnectorError, left: Sequence[St
 
 def standing(snapshot: Snapshot) -> str:
     """Return a sentence that says which state the opportunity and each of its quotes is in."""
+    labels = [label_of(quote) for quote in snapshot.quotes]
     parts = [f"the opportunity is {snapshot.opportunity.state.name.lower()}"]
-    parts += [f"quote {label_of(quote)} is {quote.state.name.lower()}" for quote in snapshot.quotes]
+    for label, quote in zip(labels, snapshot.quotes, strict=True):
+        revision = f" (revision {quote.revision})" if labels.count(label) > 1 else ""
+        parts.append(f"quote {label}{revision} is {quote.state.name.lower()}")
     return f"{', '.join(parts)}."
 
 
@@ -151,8 +154,7 @@ def status_warnings(results: Iterable[StepResult], after: Snapshot, metadata: Or
         step = result.step
         if result.status is not StepStatus.DONE or step.status is None or step.kind in _PASSING:
             continue
-        row = _row(step, after)
-        if row is not None and row.status != step.status:
+        if (row := _row(step, after)) is not None and row.status != step.status:
             statuses = metadata.quote_statuses if step.table == "quote" else metadata.opportunity_statuses
             otherwise = reasons.otherwise(statuses, row.status, step.status)
             yield f"The {step.table} {step.label} has the status reason {otherwise} as was planned."
@@ -167,9 +169,8 @@ def closing_warnings(intent: Intent, after: Snapshot, metadata: OrganizationMeta
         if status != opportunity.status:
             otherwise = reasons.otherwise(statuses, opportunity.status, status)
             yield f"The opportunity has the status reason {otherwise} as was asked."
-    for column, sentence in value_problems(intent, after, metadata):
-        if f"opportunity.{column}" not in metadata.unreadable:  # else a note of the plan says so
-            yield sentence
+    problems = value_problems(intent, after, metadata)  # of what cannot be read a note of the plan says so
+    yield from (sentence for column, sentence in problems if f"opportunity.{column}" not in metadata.unreadable)
     yield from _quote_warnings(intent, after)
 
 
@@ -212,8 +213,7 @@ def _quote_warnings(intent: Intent, after: Snapshot) -> Iterator[str]:
 
 
 def _state(step: Step, snapshot: Snapshot) -> int | None:
-    row = _row(step, snapshot)
-    return None if row is None else row.state
+    return None if (row := _row(step, snapshot)) is None else row.state
 
 
 def _trace(step: Step, snapshot: Snapshot) -> object:

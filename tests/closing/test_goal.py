@@ -125,6 +125,14 @@ def test_what_stands_is_told_by_number_by_name_or_by_id() -> None:
     )
 
 
+def test_revisions_of_one_number_are_told_apart() -> None:
+    quotes = (quote(1, LOST), replace(quote(2, DRAFT), number="QUO-1", revision=1), quote(3, LOST))
+    assert standing(replace(closed(), quotes=quotes)) == (
+        "the opportunity is won, quote QUO-1 (revision 0) is closed, quote QUO-1 (revision 1) is draft, "
+        "quote QUO-3 is closed."
+    )
+
+
 def test_another_status_reason_than_was_given_is_told() -> None:
     after = seen(organization((CANCELED, LOST, ACTIVE)))
     results = [
