@@ -109,7 +109,8 @@ def _tried(values: dict[str, str], out: Path) -> int:
     except OSError as error:
         raise SettingsError(f"{out} cannot be written: {error.strerror}.", remedy="Name another with --out.") from error
     finally:
-        aside.unlink(missing_ok=True)
+        if aside.exists():  # where nothing can be written, nothing can be removed either
+            aside.unlink()
     say(f"Written to {out}, readable by you alone. Next: connector list")
     return ExitCode.DONE if healthy else ExitCode.FAILED
 

@@ -39,11 +39,11 @@ def write_capture(path: Path, capture: Capture) -> None:
         aside.write_text(capture_text(capture), encoding="utf-8", newline="\n")
         aside.replace(path)
     except OSError as error:
-        raise InputError(
-            f"The capture {path} cannot be written: {error.strerror or error}.", remedy="Name another place."
-        ) from error
+        reason = error.strerror or error
+        raise InputError(f"The capture {path} cannot be written: {reason}.", remedy="Name another place.") from error
     finally:
-        aside.unlink(missing_ok=True)
+        if aside.exists():  # where nothing can be written, nothing can be removed either
+            aside.unlink()
 
 
 def read_capture(path: Path) -> Capture:

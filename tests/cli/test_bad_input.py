@@ -155,6 +155,16 @@ def test_a_job_store_that_belongs_to_another_program_is_left_alone(desk: Desk) -
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a Linux device stands in for a full disk")
+@pytest.mark.parametrize("command", [("org", "capture"), ("init", "--from", "emulator")], ids=" ".join)
+def test_a_file_that_cannot_be_written_is_named_where_nothing_can_be_removed_either(
+    desk: Desk, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    place = tmp_path / "file" / "new"
+    said = desk.run(*command, "--out", str(place))
+    assert (said.code, f"{place} cannot be written: " in said.err) == (2, True), said.err
+
+
 def test_a_result_that_cannot_be_written_is_a_failure_told_once(desk: Desk) -> None:
     environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}"}
     with Path("/dev/full").open("w") as full:
