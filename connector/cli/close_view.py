@@ -147,9 +147,8 @@ def _changes(
 
 
 def _shown(value: object, around: ChangeContext) -> str:
-    if value is None:
-        return "none"
-    return around.money(value) if isinstance(value, Decimal) else str(value)
+    text = around.money(value) if isinstance(value, Decimal) else str(value)
+    return "none" if value is None else text
 
 
 def _brought_back(step: Step, opportunity: Opportunity, around: ChangeContext) -> Iterator[tuple[str, str, str]]:

@@ -223,5 +223,7 @@ def test_a_job_that_stands_still_lasted_until_its_last_run_ended(capsys: pytest.
         "created": begun,
     }
     jobs = [status(**data, last_run=run, finished=None) for run in (stopped, None)]
-    show_jobs(jobs, datetime(2026, 6, 30, 23, 0, tzinfo=UTC))
-    assert re.findall(r"\d+ (?:min|h \d+ min)", capsys.readouterr().out) == ["7 min", "3 h 00 min"]
+    paused = status(**data, last_run=None, finished=None)
+    paused["governor"] = {"at": "2026-06-30T20:09:00+00:00"}
+    show_jobs([*jobs, paused], datetime(2026, 6, 30, 23, 0, tzinfo=UTC))
+    assert re.findall(r"\d+ (?:min|h \d+ min)", capsys.readouterr().out) == ["7 min", "3 h 00 min", "9 min"]

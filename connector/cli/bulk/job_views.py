@@ -119,9 +119,9 @@ def _moment(text: object) -> datetime:
 
 
 def _age(data: Mapping[str, object], now: datetime) -> float:
-    """Return the seconds from the start of a job to its end, to when its last run ended, or to now."""
-    last_run = data.get("last_run")
-    ended = data.get("finished") or (last_run["at"] if isinstance(last_run, Mapping) else None)
+    """Return the seconds from the start of a job to its end, to when its last run ended or told its pace, or to now."""
+    told_last = data.get("last_run") or (None if data.get("workers") else data.get("governor"))
+    ended = data.get("finished") or (told_last.get("at") if isinstance(told_last, Mapping) else None)
     return max(0.0, ((_moment(ended) if ended else now) - _moment(data["created"])).total_seconds())
 
 
