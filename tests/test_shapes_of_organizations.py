@@ -151,6 +151,16 @@ def test_a_plug_in_that_pushes_a_quote_back_to_draft_once_is_overcome(desk: Desk
         assert (report.status, report.partial, desk.states()) == (ReportStatus.FAILED, False, [0, 0, 1])
 
 
+def test_a_key_that_a_plug_in_finds_taken_leaves_the_records_as_they_were(desk: Desk) -> None:
+    def plugin(context: LogicContext) -> None:
+        if (context.message, context.stage) == ("WinOpportunity", "pre"):
+            context.abort("A record with matching key values already exists.", code="0x80040237", status=412)
+
+    desk.embedded.emulator.organization.world.logic.add(plugin)
+    report = desk.close()
+    assert (report.status, report.partial, desk.states()) == (ReportStatus.FAILED, False, [0, 0, 1])
+
+
 def test_a_plug_in_that_pushes_a_quote_back_to_draft_every_time_is_reported_with_what_stands(desk: Desk) -> None:
     desk.fault(do="plugin_reverts_quote", message="CloseQuote", record="0d000000-0000-4000-8000-000000000002")
     report = desk.close(atomic=False)

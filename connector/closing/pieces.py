@@ -116,10 +116,10 @@ class PlanParts:
 
 
 def _is_about(step: Step, failure: ConnectorError) -> bool:
-    """Return whether the state of the step's own record is in the way; another record that is missing stays missing."""
+    """Return whether the state of the step's own record is in the way; what a plug-in misses or finds taken stays."""
     if isinstance(failure, NotFound):
         return str(step.record_id) in failure.detail.lower()
-    return isinstance(failure, StateConflict | Stale)
+    return isinstance(failure, StateConflict) or (isinstance(failure, Stale) and not failure.origin.plug_in)
 
 
 def is_slow(failure: ConnectorError) -> bool:
