@@ -85,7 +85,7 @@ class Summary:
             group = CloseGroup(Outcome(part["outcome"]), part["status_reason"], currency)
             summary.closes[group], summary.values[group] = part["rows"], Decimal(part["value"])
         summary.days = [(day, name) for day, name in data.get("close_dates", ())]
-        summary.far = data.get("far_revenues", summary.far)
+        summary.far = tuple(data.get("far_revenues", summary.far))
         return summary
 
     def add_close(self, group: CloseGroup, intent: Intent, opportunity: Opportunity) -> None:
@@ -103,8 +103,8 @@ class Summary:
         """Return it as plain data."""
         return {
             "rows": self.rows,
-            "close_dates": self.days,
-            "far_revenues": self.far,
+            "close_dates": [[*day] for day in self.days],
+            "far_revenues": [*self.far],
             **{status: self.by_status[status] for status in ("planned", "already_closed", "refused", "failed")},
             "reasons": dict(self.reasons.most_common()),
             "steps": self.steps,

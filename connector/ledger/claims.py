@@ -11,7 +11,7 @@ from connector.ledger.audit import AuditEntry, AuditLog, source_of
 from connector.ledger.intents import intent_from, report_bytes, report_from
 from connector.ledger.job_limits import JobLimits, affordable, saved_up
 from connector.ledger.jobs import (
-    NOT_READ_AGAIN,
+    DONE_HERE,
     TALLY,
     DesiredState,
     Item,
@@ -46,7 +46,7 @@ OPEN = "'pending', 'claimed', 'waiting'"
 FREE = (
     "NOT EXISTS (SELECT 1 FROM item AS other WHERE other.status = 'claimed' AND other.opportunity = item.opportunity)"
 )
-CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, intent, reason, report FROM item"
+CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, intent, report FROM item"
 PENDING = f"{CLAIMABLE} WHERE job = ? AND status = 'pending' AND {FREE} ORDER BY rank, id LIMIT ?"
 WAITING = f"{CLAIMABLE} WHERE job=? AND status = 'waiting' AND (due <= ? OR ended > ?) AND {FREE} ORDER BY due LIMIT ?"
 _RECORDABLE = frozenset(status for status in ItemStatus if status is ItemStatus.CLAIMED or status.final)
@@ -120,9 +120,10 @@ class Worker:
             mine = self._mine(transaction, job, results, _RECORDABLE)
             last_of_each = {result.row: result for result in results if result.row in mine}
             recorded = list(last_of_each.values())
-            transaction.update_items([_update(result, item_id(job.id, result.row), now) for result in recorded])
+            moments = {result.row: mine[result.row][3] if result.audit is None else None for result in recorded}
+            transaction.update_items([_update(r, item_id(job.id, r.row), moments[r.row] or now) for r in recorded])
             changes = Counter((result.status, result.reason) for result in recorded)
-            changes.subtract((status, reason) for status, reason, _ in mine.values())
+            changes.subtract(before[:2] for before in mine.values())
             add_to_tally(transaction, job.id, changes)
             self._undo(transaction, job, recorded)
             self._finish(transaction, job, now)
@@ -223,24 +224,24 @@ class Worker:
 
     def _mine(
         self, transaction: Transaction, job: Job, held: Sequence[Item | ItemResult], statuses: frozenset[ItemStatus]
-    ) -> dict[int, tuple[ItemStatus, str, UUID]]:
-        """Return status, reason and opportunity, by row, of items still held under the epoch of their claim."""
+    ) -> dict[int, tuple[ItemStatus, str, UUID, float | None]]:
+        """Return status, reason, opportunity and end, by row, of items still held under the epoch of their claim."""
         epochs = {item.row: item.epoch for item in held}
         if not epochs:
             return {}
         rows = transaction.rows(
-            f"SELECT id, epoch, status, reason, opportunity FROM item WHERE id IN ({marks(epochs)})"
+            f"SELECT id, epoch, status, reason, opportunity, ended FROM item WHERE id IN ({marks(epochs)})"
             f" ORDER BY id{self._database.lock}",
             [item_id(job.id, row) for row in epochs],
         )
         return {
-            id_ & ROW_MASK: (ItemStatus(status), reason or "", UUID(bytes=bytes(opportunity)))
-            for id_, epoch, status, reason, opportunity in rows
+            id_ & ROW_MASK: (ItemStatus(status), reason or "", UUID(bytes=bytes(opportunity)), ended)
+            for id_, epoch, status, reason, opportunity, ended in rows
             if epochs[id_ & ROW_MASK] == epoch and status in statuses
         }
 
     def _entries(
-        self, job: Job, results: Sequence[ItemResult], before: Mapping[int, tuple[ItemStatus, str, UUID]]
+        self, job: Job, results: Sequence[ItemResult], before: Mapping[int, tuple[ItemStatus, str, UUID, float | None]]
     ) -> list[AuditEntry]:
         """Return what is written down of results; one that was recorded before is not said twice."""
         users = {result.user for result in results}
@@ -305,10 +306,9 @@ def take(transaction: Transaction, worker: int, rows: Sequence[SqlRow]) -> None:
 
 def claimed(row: SqlRow, kind: JobKind, key: str) -> Item:
     """Return a row of CLAIMABLE as the item it is once it has been taken."""
-    id_, _, opportunity, account, epoch, attempts, plan, intent, reason, report = row
-    read, customer = (
-        intent_from(intent, UUID(bytes=bytes(opportunity)), kind, key),
-        None if account is None else UUID(bytes=bytes(account)),
-    )
-    recorded = report_from(report) if reason == NOT_READ_AGAIN else None
+    id_, _, opportunity, account, epoch, attempts, plan, intent, report = row
+    read = intent_from(intent, UUID(bytes=bytes(opportunity)), kind, key)
+    customer = None if account is None else UUID(bytes=bytes(account))
+    before = report_from(report) if report else {}
+    recorded = before if before.get("status") in DONE_HERE else None  # whoever read it again may have died as well
     return Item(id_ & ROW_MASK, epoch + 1, attempts + 1, read, customer, plan or "", recorded=recorded)

@@ -157,12 +157,17 @@ def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(o
     assert may_begin(office.ledger, "june", told.append, join=False) == 20
     assert told == ["To be read again, since an earlier run ended just after it did them: 20 rows."]
     assert office.ledger.counts("june").of(ItemStatus.CLOSED) == 20, "until somebody agrees nothing is changed"
+    closed = [record.ended for record in office.ledger.records("june")]
+    job, stopped = office.ledger.job("june"), office.ledger.enter("stopped", "june")
+    stopped.release(job, stopped.claim(job, 5))  # before it had read them, so the next one has to
+    stopped.leave()
     requests = office.requests()
-    ending = office.run(office.ledger.job("june"))
+    ending = office.run(job)
     assert ending.counts.of(ItemStatus.CLOSED) == 20, "by the run that was killed, as their close activities tell"
     reports: list[Any] = [record.report for record in office.ledger.records("june")]
     assert {(report["before"]["state"], bool(report["steps"])) for report in reports} == {(0, True)}, "as undo needs it"
     assert len([*office.ledger.audit.entries(AuditFilter())]) == 20, "each was closed once"
+    assert [record.ended for record in office.ledger.records("june")] == closed, "and not when it was read again"
     assert office.requests() - requests == 3, "one look at all of them, two at their close activities, and no write"
     assert may_begin(office.ledger, "june", told.append, join=False) == 0
 
