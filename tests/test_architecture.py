@@ -79,7 +79,7 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_414),
+    ("closing",): (3_100, 4_421),
     ("ledger",): (3_350, 3_430),
     ("dataverse",): (5_000, 6_864),
     ("bulk",): (5_000, 6_717),

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from connector.closing.intent import COLUMN_FIELDS, ColumnValue, Intent
 from connector.closing.model import ColumnDefinition, LookupDefinition, OrganizationMetadata, RowRef, TableDefinition
-from connector.closing.request import read_row, shown, typed_text
+from connector.closing.request import read_row, shown, text_length, typed_text
 from connector.errors import InputError
 
 BIND = "@odata.bind"
@@ -151,8 +151,8 @@ def _unknown(table: TableDefinition, name: str) -> str:
 def _text(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     if not isinstance(value, str):
         raise _Problem(f"{shown(value)} is not a text")
-    if column.length is not None and len(value) > column.length:
-        raise _Problem(f"it has {len(value):,} characters; at most {column.length:,} fit")
+    if column.length is not None and text_length(value) > column.length:
+        raise _Problem(f"it has {text_length(value):,} characters; at most {column.length:,} fit")
     return value
 
 
@@ -161,8 +161,9 @@ def _number(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     number = _integral(_typed("int", value)) if whole else _typed("decimal", value)
     if isinstance(number, bool) or not isinstance(number, int if whole else int | float | Decimal):
         raise _Problem(f"{shown(value)} is not a {'whole number' if whole else 'number'}")
-    if abs(Decimal(str(number))) > _LARGEST[column.kind]:
-        raise _Problem(f"{value} is too large for it")
+    least, most = column.limits or (Decimal(-_LARGEST[column.kind]), Decimal(_LARGEST[column.kind]))
+    if not least <= Decimal(str(number)) <= most:
+        raise _Problem(f"{value} is not between {least:,f} and {most:,f}")
     return number
 
 

@@ -52,7 +52,7 @@ class StatusReason:
 
 @dataclass(frozen=True, slots=True)
 class ColumnDefinition:
-    """A column as the organization defines it: `options` are the labels of a choice by its values.
+    """A column as the organization defines it: `options` are labels of a choice by value, `limits` those of a number.
 
     `kind` is the service's AttributeType (`Lookup`), or of a virtual one what it is (`File`).
     """
@@ -62,6 +62,7 @@ class ColumnDefinition:
     length: int | None = None
     options: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     date_only: bool = False
+    limits: tuple[Decimal, Decimal] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,14 @@ _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 def read_value(field: CloseField, value: object) -> Any:
     """Return what `value` says for this field; raises ValueError with a sentence."""
     read = _READ[field.kind](_id_in(field, value) if field.table else value)
-    if field.limit is not None and isinstance(read, str) and len(read) > field.limit:
-        raise ValueError(f"it has {len(read):,} characters; at most {field.limit:,} are allowed")
+    if field.limit is not None and isinstance(read, str) and text_length(read) > field.limit:
+        raise ValueError(f"it has {text_length(read):,} characters; at most {field.limit:,} are allowed")
     return read
+
+
+def text_length(text: str) -> int:
+    """Return how many characters the service counts: two for one beyond the basic plane (SQL Server: nvarchar)."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def shown(value: object) -> str:

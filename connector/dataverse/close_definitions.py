@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -32,6 +33,10 @@ _PARTS = (
     f"Attributes{_CAST}DateTimeAttributeMetadata?$select=LogicalName,DateTimeBehavior",
     f"Attributes{_CAST}PicklistAttributeMetadata?$select=LogicalName&$expand={_OPTIONS}",
     f"Attributes{_CAST}MultiSelectPicklistAttributeMetadata?$select=LogicalName&$expand={_OPTIONS}",
+    *(
+        f"Attributes{_CAST}{kind}AttributeMetadata?$select=LogicalName,MinValue,MaxValue"
+        for kind in ("Integer", "Decimal", "Double", "Money")
+    ),
     "ManyToOneRelationships?$select=ReferencingAttribute,ReferencedEntity,ReferencingEntityNavigationPropertyName",
 )
 _ROWS_AT_ONCE = 50
@@ -150,10 +155,11 @@ def _missing(rows: Sequence[RowRef], answers: Sequence[Response]) -> Iterator[Ro
 
 
 def _columns(parts: Sequence[Sequence[Row]]) -> Mapping[str, ColumnDefinition]:
-    attributes, strings, memos, times, choice, choices, _ = parts
+    attributes, strings, memos, times, choice, choices, *numbers, _ = parts
     lengths = {row["LogicalName"]: row["MaxLength"] for row in (*strings, *memos)}
     dates = {row["LogicalName"] for row in times if (row["DateTimeBehavior"] or {}).get("Value") == "DateOnly"}
     options = {row["LogicalName"]: _options(row) for row in (*choice, *choices)}
+    limits = {row["LogicalName"]: _limits(row) for rows in numbers for row in rows}
     return {
         str(row["LogicalName"]): ColumnDefinition(
             kind_of(row),
@@ -161,9 +167,15 @@ def _columns(parts: Sequence[Sequence[Row]]) -> Mapping[str, ColumnDefinition]:
             lengths.get(row["LogicalName"]),
             options.get(row["LogicalName"], {}),
             row["LogicalName"] in dates,
+            limits.get(row["LogicalName"]),
         )
         for row in attributes
     }
+
+
+def _limits(row: Row) -> tuple[Decimal, Decimal] | None:
+    least, most = row["MinValue"], row["MaxValue"]
+    return None if least is None or most is None else (Decimal(str(least)), Decimal(str(most)))
 
 
 def kind_of(row: Row) -> str:

@@ -81,6 +81,7 @@ def test_blank_and_absent_mean_the_same() -> None:
         ({"actual_revenue": "NaN"}, "actual_revenue: 'NaN' is not an amount"),
         ({"actual_revenue": "1e13"}, "actual_revenue: '1e13' is larger"),
         ({"subject": "x" * 201}, "subject: it has 201 characters; at most 200 are allowed"),
+        ({"subject": "😀" * 101}, "subject: it has 202 characters; at most 200 are allowed"),
         ({"drafts": "burn"}, "drafts: 'burn' is no policy for drafts; say one of activate, delete, direct, leave"),
         (
             {"winning_quote": "https://o.crm.dynamics.com/"},
