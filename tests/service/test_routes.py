@@ -236,7 +236,9 @@ def test_a_wrong_request_is_told_what_is_wrong(stage: Stage, body: dict[str, Any
         ({"outcome": json.loads('{"a":' * 900 + "1" + "}" * 900)}, "Outcome: it is an object; give one value."),
         ({"competitor": [1]}, "triggerOutputs()?['body/competitorid']"),
         ({"winningQuote": {"id": 1}}, "triggerOutputs()?['body/quoteid']"),
+        ({"closedOn": "2026-01-31T25:99:99Z"}, "Close Date: '2026-01-31T25:99:99Z' is not a date;"),
         ({"idempotencyKey": "k" * 300}, "Idempotency Key: it has more than 255 characters."),
+        ({"idempotencyKey": "a\u200bb"}, "printable characters, not the character U+200B; nothing was changed."),
     ],
 )
 def test_what_was_sent_is_told_as_its_sender_has_it(stage: Stage, body: dict[str, Any], said: str) -> None:

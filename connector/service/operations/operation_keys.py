@@ -94,11 +94,12 @@ def run_of(headers: Mapping[str, str]) -> str:
 def _given(header: str | None, field: str | None) -> str | None:
     from_header, from_body = _unquoted(header), _unquoted(field)
     if from_header and from_body and from_header != from_body:
-        sentence = "The header and the body name different idempotency keys. Give one."
+        sentence = "The header and the body name different idempotency keys; nothing was changed. Give one."
         raise declined(HTTPStatus.BAD_REQUEST, "two_keys", sentence)
     key = from_header or from_body
     if key and (len(key) > LONGEST_KEY or not key.isprintable()):
-        sentence = f"An idempotency key has 1 to {LONGEST_KEY} printable characters."
+        wrong = next((f"the character U+{ord(char):04X}" for char in key if not char.isprintable()), f"{len(key):,}")
+        sentence = f"An idempotency key has 1 to {LONGEST_KEY} printable characters, not {wrong}; nothing was changed."
         raise declined(HTTPStatus.BAD_REQUEST, "key_malformed", sentence)
     return key
 

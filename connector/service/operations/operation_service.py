@@ -19,7 +19,7 @@ from connector.service.auth.caller import Caller, CallerKind, acts_as_user, may_
 from connector.service.dependencies import Dependencies
 from connector.service.operations.operation_keys import KeyKind, key_of, run_of
 from connector.service.operations.operation_results import is_finished, stands
-from connector.service.operations.status_links import Seal
+from connector.service.operations.status_links import UNKNOWN, Seal
 from connector.service.problems import Problem, RequestRefused, busy, declined
 from connector.service.schemas.request_models import CloseBody, CloseFields, ReopenBody
 from connector.service.service_options import ServiceOptions
@@ -110,8 +110,7 @@ class OperationService:
         """Return an operation that `caller` may see; any without a caller. Raises RequestRefused (404)."""
         operation = self.operations.find(operation_id)
         if operation is None or (caller is not None and not may_see(caller, operation)):
-            sentence = "There is no such operation, or its address has expired."
-            raise declined(HTTPStatus.NOT_FOUND, "operation_unknown", sentence)
+            raise declined(HTTPStatus.NOT_FOUND, "operation_unknown", UNKNOWN)
         return operation
 
     def cancel(self, operation_id: str, caller: Caller) -> StoredOperation:

@@ -24,6 +24,7 @@ from connector.errors import SettingsError
 from connector.service.problems import declined
 
 PREFIX_HEADER = "x-ms-apim-referrer-prefix"
+UNKNOWN = "There is no such operation, or its address has expired. Send its request again: nothing is done twice."
 
 
 class StatusLinks:
@@ -50,9 +51,7 @@ class StatusLinks:
         expires, _, signature = rest.partition(".")
         right = hmac.compare_digest(self._signature(f"{operation_id}.{expires}").encode(), signature.encode())
         if not right or not expires.isdecimal() or int(expires) < now:
-            raise declined(
-                HTTPStatus.NOT_FOUND, "operation_unknown", "There is no such operation, or its address has expired."
-            )
+            raise declined(HTTPStatus.NOT_FOUND, "operation_unknown", UNKNOWN)
         return operation_id, True
 
     def location(self, text: str, headers: Mapping[str, str], own: Callable[[], str]) -> str:

@@ -27,8 +27,7 @@ _RECORDS = [field for field in HOSTED_FIELDS if field.kind is FieldKind.RECORD_N
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.@]{0,149}")
 _UNSEEN = re.compile("^[{0}]+|[{0}]+$".format(r"\s\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"))
 """Marks that come along with what is copied out of mails, chats and spreadsheets."""
-_MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?")
-
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T([01]\d|2[0-3])(:[0-5]\d){1,2}(\.\d+)?(Z|[+-][01]\d:?[0-5]\d)?", re.ASCII)
 _NUMBER = re.compile(r"\d{5}(?:\.\d*)?")
 """A day as Excel counts them."""
 

@@ -50,8 +50,8 @@ def check_callback(url: str, hosts: tuple[str, ...]) -> None:
         raise declined(
             HTTPStatus.BAD_REQUEST,
             "callback_not_allowed",
-            "The callback is not at a host that this endpoint may call. Flows fill it in by themselves; for another "
-            "host, ask the administrator of the endpoint to allow it.",
+            "The callback is not at a host that this endpoint may call, so nothing was changed. Flows fill it in by "
+            "themselves; for another host, ask the administrator of the endpoint to allow it.",
         )
 
 
