@@ -292,7 +292,6 @@ class WebServer:
         """Let the estimates that hold us back grow, each when its time has come."""
         self.count.grow(now, self.sent.used(now) + self.in_flight)
         self.time.grow(now, self.executed.used(now) + self.addressed.seconds)
-        self.concurrency.grow(now, self.in_flight + 1)
 
     def ceiling(self, cost: float) -> float:
         """Return the requests per second that can go on for hours, at `cost` seconds each."""

@@ -90,6 +90,7 @@ def test_what_is_left_survives_the_way_through_plain_data(carried_over: CarriedO
         {"requests": 6000},
         dict.fromkeys(CarriedOverLimits.__slots__, "x"),
         dict.fromkeys(CarriedOverLimits.__slots__, 1),
+        {**dict.fromkeys(CarriedOverLimits.__slots__, 1000), "sent": [0.0] * STEPS, "executed": [0.0] * (STEPS + 1)},
     ],
 )
 def test_what_is_not_understood_is_passed_over(data: Mapping[str, object]) -> None:

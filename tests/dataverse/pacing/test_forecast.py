@@ -102,6 +102,11 @@ def test_what_was_used_comes_back_while_everything_waits() -> None:
     assert seconds_for(Workload(0.0, 0.0, 1e6), [(used, ENDLESS)], window=300.0, spread=50.0, waiting=30.0) == 30.0
 
 
+def test_what_fits_at_once_is_begun_when_the_wait_is_over() -> None:
+    took = seconds_for(Workload(10.0, 10.0, 10.0), [(ENDLESS, ENDLESS)], window=300.0, spread=15.0, waiting=100.0)
+    assert took == pytest.approx(101.0)
+
+
 def test_one_request_takes_time_too() -> None:
     assert foreseen(Workload(1.0, 0.0, 2.0)) == pytest.approx(0.5)
 

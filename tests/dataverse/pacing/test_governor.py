@@ -7,6 +7,7 @@ import pytest
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
 from connector.dataverse.pacing.service_limits import LimitEstimate
+from connector.dataverse.pacing.throttled_server import further_back
 
 
 def test_it_starts_with_one_less_than_is_documented() -> None:
@@ -256,6 +257,44 @@ def test_refused_again_after_waiting_as_told_it_stays_away_twice_as_long_each_ti
     now += 1
     governor.settle(now, allowed(governor, now), Feedback(facet=Facet.CONCURRENCY, retry_after=10.0, number=52))
     assert governor.pace(now).waiting == pytest.approx(10.0), "one that got through ends it"
+
+
+@pytest.mark.parametrize(("again", "seconds"), [(0, 0.0), (1, 10.0), (2, 20.0), (5, 160.0), (9, 160.0)])
+def test_each_refusal_after_waiting_as_told_is_stayed_away_from_twice_as_long(again: int, seconds: float) -> None:
+    assert further_back(again, 300.0, 1.0) == seconds
+
+
+def test_refused_again_with_a_window_of_our_own_it_leaves_others_a_part_of_it() -> None:
+    governor = Governor(0.0, chance=random.Random(1))
+    for permit in [allowed(governor, 0.0) for _ in range(50)]:
+        governor.settle(23.5, permit, Feedback())
+    slots, now = list[int](), 24.0
+    for _ in range(2):
+        governor.settle(now, allowed(governor, now), Feedback(facet=Facet.TIME, retry_after=60.0, number=1200))
+        slots.append(governor.most_in_flight(now))
+        now += governor.pace(now).waiting
+    assert slots == [51, 45], "a tenth more after a fifth of a window, since others keep the penalty going"
+
+
+def test_where_the_service_tells_that_no_request_is_left_none_goes() -> None:
+    governor = Governor(0.0)
+    governor.settle(1.0, allowed(governor, 0.0), Feedback(requests_left=0.0, seconds_left=1_000.0))
+    assert isinstance(governor.ask(1.0), Wait)
+    assert governor.pace(1.0).binding is Binding.COUNT
+
+
+def test_a_server_that_shows_up_later_begins_with_what_another_has_learnt() -> None:
+    governor = Governor(0.0)
+    governor.settle(1.0, allowed(governor, 0.0), Feedback("a"))
+    governor.settle(2.0, allowed(governor, 1.0), Feedback("a", facet=Facet.CONCURRENCY, retry_after=10.0, number=40))
+    governor.settle(13.0, allowed(governor, 12.0), Feedback("b"))
+    assert governor.most_in_flight(14.0) <= 80
+
+
+def test_a_permit_is_of_the_kind_that_was_asked_for_whichever_server_is_chosen() -> None:
+    governor = Governor(0.0)
+    two_servers(governor)
+    assert {allowed(governor, 1.0, "write").kind for _ in range(9)} == {"write"}
 
 
 def test_refusals_of_one_stop_count_once() -> None:

@@ -308,6 +308,7 @@ def test_the_last_request_lasts_no_longer_than_a_fifth_of_the_window() -> None:
 def test_what_comes_back_sooner_is_waited_for() -> None:
     assert last_parts([nearly_full(100.0)], 295.0, 101, 1.0, 0.0) == 3, "in five seconds, which three take less than"
     assert last_parts([nearly_full(100.0)], 299.0, 136, 1.0, 0.0) is None
+    assert last_parts([nearly_full(100.0)], 280.0, 121, 1.0, 0.0) is None, "it would take 23 s, and in 21 more is back"
 
 
 def test_what_was_under_way_when_the_server_told_what_is_left_has_been_taken_off() -> None:
